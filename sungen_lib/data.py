@@ -1,0 +1,245 @@
+"""``Examples`` (texts, labels, label names); JSONL in and out; gold and synthetic sets from a data folder.
+
+A data folder is laid out ``<data>/<task>/<source>/<split>.jsonl[.xz|.gz]`` with ``<data>/<task>/labels.json``, the
+label names in index order. ``source`` is ``std`` for human-labelled (gold) data, else the PLM that wrote the texts.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import lzma
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from sungen_lib import tasks
+
+GOLD = "std"
+SUFFIXES = (".jsonl", ".jsonl.xz", ".jsonl.gz")
+
+
+class DataError(ValueError):
+    """A data file that cannot be used; the message names the file, the line and the remedy."""
+
+
+class DataMissing(FileNotFoundError):
+    """A data set that is not there; the message says what to put where."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled texts.
+
+    ``texts``: N strings. ``labels``: (N,) int64 indices into ``label_names``. ``pairs``: the N second texts of a
+    sentence-pair task, else ``None``. ``idx``: (N,) int64, each row's number in the file or set it came from, kept by
+    ``select`` so that a weight or a prediction can always be traced back to its text.
+    """
+
+    texts: tuple[str, ...]
+    labels: np.ndarray
+    label_names: tuple[str, ...]
+    idx: np.ndarray
+    pairs: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.texts)
+        if len(self.labels) != n or len(self.idx) != n or (self.pairs is not None and len(self.pairs) != n):
+            raise ValueError(f"{n} texts, {len(self.labels)} labels, {len(self.idx)} idx: lengths differ")
+        if n and not (0 <= int(self.labels.min()) and int(self.labels.max()) < len(self.label_names)):
+            raise ValueError(f"labels run from {self.labels.min()} to {self.labels.max()}, names: {self.label_names}")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(
+            f"{name}: {int((self.labels == k).sum()):,}" for k, name in enumerate(self.label_names)
+        )
+        return f"Examples({len(self):,} {'pairs' if self.pairs else 'texts'}; {counts})"
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> Examples:
+        """The given rows (indices or a boolean mask), in that order."""
+        rows = np.arange(len(self))[np.asarray(rows)]
+        return replace(
+            self,
+            texts=tuple(self.texts[i] for i in rows),
+            labels=self.labels[rows],
+            idx=self.idx[rows],
+            pairs=None if self.pairs is None else tuple(self.pairs[i] for i in rows),
+        )
+
+    def with_labels(self, labels: np.ndarray) -> Examples:
+        """The same texts with other labels, (N,) int64."""
+        return replace(self, labels=np.asarray(labels, dtype=np.int64))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over texts, labels and label names: equal data, equal fingerprint."""
+        digest = hashlib.sha256(json.dumps([self.texts, self.pairs, self.label_names]).encode())
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
+        return digest.hexdigest()[:16]
+
+
+def examples(
+    texts: Sequence[str], labels: Sequence[int] | np.ndarray, label_names: Sequence[str], pairs: Sequence[str] | None = None
+) -> Examples:
+    """``Examples`` numbered from 0."""
+    return Examples(
+        texts=tuple(texts),
+        labels=np.asarray(labels, dtype=np.int64),
+        label_names=tuple(label_names),
+        idx=np.arange(len(texts), dtype=np.int64),
+        pairs=None if pairs is None else tuple(pairs),
+    )
+
+
+# --- JSONL ------------------------------------------------------------------------------------------------------------
+
+
+def _open_text(path: Path) -> IO[str]:
+    opener: Callable[..., IO[str]] = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)  # type: ignore[assignment]
+    return opener(path, "rt", encoding="utf-8-sig", newline="\n")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict]]:
+    """(line number, row) of each line; a byte-order mark and Windows line ends are accepted, blank lines are not."""
+    number = 0
+    try:
+        with _open_text(path) as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise DataError(f"{path}:{number}: not a JSON object ({error.msg}); fix or remove the line") from None
+                if not isinstance(row, dict):
+                    raise DataError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
+                yield number, row
+    except (UnicodeDecodeError, lzma.LZMAError, gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"{path}:{number + 1}: cannot be read as UTF-8 text ({error}); re-encode the file") from None
+
+
+def _text(path: Path, number: int, row: dict, field: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{path}:{number}: field {field!r} must be a non-empty string, got {value!r}"[:300])
+    return value
+
+
+def _label(path: Path, number: int, row: dict, names: Sequence[str]) -> int:
+    value = row.get("label")
+    if isinstance(value, str) and value in names:
+        return names.index(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
+        return value
+    raise DataError(
+        f"{path}:{number}: label {value!r} is neither an index 0..{len(names) - 1} nor one of {', '.join(names)}"[:300]
+    )
+
+
+def read_jsonl(path: str | Path, label_names: Sequence[str]) -> Examples:
+    """Read ``{"idx", "text" | "text1" + "text2", "label"}`` rows; plain, ``.gz`` or ``.xz``.
+
+    ``label`` is an index into ``label_names`` or one of the names; ``idx`` defaults to the row's number, from 0.
+    Raises ``DataError`` naming file and line for a malformed line, an empty text, an unknown label, a repeated
+    ``idx``, single texts mixed with pairs, or a file without rows; ``DataMissing`` if there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataMissing(f"no such file: {path}")
+    texts: list[str] = []
+    pairs: list[str] = []
+    labels: list[int] = []
+    idx: list[int] = []
+    seen: set[int] = set()
+    for number, row in _rows(path):
+        is_pair = "text1" in row or "text2" in row
+        if number > 1 and is_pair != bool(pairs):
+            raise DataError(f"{path}:{number}: single texts and pairs are mixed; use 'text' or 'text1' + 'text2' throughout")
+        texts.append(_text(path, number, row, "text1" if is_pair else "text"))
+        if is_pair:
+            pairs.append(_text(path, number, row, "text2"))
+        labels.append(_label(path, number, row, label_names))
+        row_idx = row.get("idx", number - 1)
+        if not isinstance(row_idx, int) or isinstance(row_idx, bool) or row_idx in seen:
+            raise DataError(f"{path}:{number}: idx {row_idx!r} is not an integer or was used before; give each row its own")
+        seen.add(row_idx)
+        idx.append(row_idx)
+    if not texts:
+        raise DataError(f"{path}: no rows; expected one JSON object a line")
+    return replace(examples(texts, labels, label_names, pairs or None), idx=np.asarray(idx, dtype=np.int64))
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its name if the block succeeds: a reader sees all of it or none."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` atomically, UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_jsonl(path: str | Path, data: Examples) -> None:
+    """Write ``data`` in the form ``read_jsonl`` reads, atomically."""
+    lines = []
+    for i, text in enumerate(data.texts):
+        body = {"text": text} if data.pairs is None else {"text1": text, "text2": data.pairs[i]}
+        lines.append(json.dumps({"idx": int(data.idx[i]), **body, "label": int(data.labels[i])}, ensure_ascii=False))
+    write_text(path, "".join(line + "\n" for line in lines))
+
+
+# --- the data folder --------------------------------------------------------------------------------------------------
+
+
+def locate(data_dir: str | Path, task: str, source: str, split: str) -> Path:
+    """The file of one split; ``DataMissing`` saying where it was looked for."""
+    stem = Path(data_dir) / task / source
+    for suffix in SUFFIXES:
+        path = stem / f"{split}{suffix}"
+        if path.is_file():
+            return path
+    raise DataMissing(f"no {stem / split}.jsonl (nor .xz, .gz): put {'gold' if source == GOLD else source} data for {task} there")
+
+
+def label_names(data_dir: str | Path, task: str) -> tuple[str, ...]:
+    """The folder's label names for ``task``, checked against ``tasks.py``: label orders differ between sources."""
+    path = Path(data_dir) / task / "labels.json"
+    expected = tasks.get(task).labels
+    if not path.is_file():
+        raise DataMissing(f"no {path}: write the label names there, in index order, for example {json.dumps(expected)}")
+    try:
+        names = tuple(json.loads(path.read_text(encoding="utf-8-sig")))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise DataError(f"{path}: not a JSON list of label names ({error})") from None
+    if set(names) != set(expected):
+        raise DataError(f"{path}: label names {list(names)} are not those of {task}: {list(expected)}")
+    return names
+
+
+def load(data_dir: str | Path, task: str, source: str, split: str) -> Examples:
+    """One split from a data folder, with labels in the index order of ``tasks.py`` whatever the file's order."""
+    names, expected = label_names(data_dir, task), tasks.get(task).labels
+    data = read_jsonl(locate(data_dir, task, source, split), names)
+    if (data.pairs is not None) != tasks.get(task).pair:
+        raise DataError(f"{data_dir}/{task}/{source}/{split}: {'pairs' if data.pairs else 'single texts'} do not fit {task}")
+    order = np.array([expected.index(name) for name in names])
+    return replace(data, labels=order[data.labels], label_names=expected)
