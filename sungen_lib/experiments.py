@@ -1,0 +1,350 @@
+"""What a notebook works with: its parameters, validated, and the paper's methods as specs at the chosen profile."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_auc_score
+
+from sungen_lib import data, embedded, execute, paper, profiles, report, runs, tasks
+from sungen_lib.data import DataMissing
+from sungen_lib.paper import Cell
+from sungen_lib.profiles import Profile
+from sungen_lib.runs import Data, Gold, Record, Run, Spec, Synthetic, Weights
+
+TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT"}
+Seed = int
+MakeRun = Callable[[str, Seed], Run]
+
+
+class ParameterError(ValueError):
+    """A notebook parameter that cannot be used; one sentence naming it and the remedy."""
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+
+def _one_of(name: str, value: object, known: Sequence[str]) -> str:
+    if value not in known:
+        raise ParameterError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    return str(value)
+
+
+def _some_of(name: str, value: object, known: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:
+    if value is None:
+        return tuple(default)
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ParameterError(f"{name} must be None or a list such as [{known[0]}], got {value!r}")
+    return tuple(dict.fromkeys(_one_of(f"each of {name}", item, known) for item in value))
+
+
+def positive_integer(name: str, value: object) -> int:
+    """``value`` if it is an integer above 0, else ``ParameterError``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ParameterError(f"{name} must be a positive integer, got {value!r}")
+    return value
+
+
+def _seeds(value: object) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ParameterError(f"seeds must be None or a list of integers such as [1, 2, 3], got {value!r}")
+    return tuple(dict.fromkeys(positive_integer("each of seeds", item) for item in value))
+
+
+def _device(value: object, profile: Profile) -> str:
+    name = _one_of("device", value, ("auto", "cpu", "cuda"))
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ParameterError("device is 'cuda' but torch finds no CUDA device; use 'cpu' or 'auto'")
+    if name == "auto":  # the demonstration is the same everywhere, so it stays on the CPU
+        return "cuda" if torch.cuda.is_available() and not profile.demo else "cpu"
+    return name
+
+
+def _data_dir(value: object, profile: Profile) -> str | None:
+    if value is None:
+        if profile.source == "folder":
+            raise ParameterError(f"profile {profile.name!r} reads real data from a folder: give data_dir")
+        return None
+    if not isinstance(value, str) or not Path(value).is_dir():
+        raise ParameterError(f"data_dir {value!r} is not a folder")
+    return str(Path(value).absolute())
+
+
+def _only_known(parameters: Mapping[str, Any], known: Sequence[str]) -> None:
+    """papermill injects unknown parameters with no more than a warning: look for them among the notebook's names."""
+    literals = (str, int, float, bool, list, dict, tuple, type(None))
+    for name, value in parameters.items():
+        if not name.startswith("_") and name not in ("In", "Out", *known) and isinstance(value, literals):
+            raise ParameterError(f"unknown parameter {name!r}; this notebook knows {', '.join(known)}")
+
+
+# --- an experiment ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One notebook's run: what it is called, its profile, tasks, TAMs, seeds, and where data and results are."""
+
+    name: str
+    profile: Profile
+    tasks: tuple[str, ...]
+    tams: tuple[str, ...]
+    chosen_seeds: tuple[int, ...] | None
+    data_dir: str | None
+    device: str
+    out: Path
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_parameters(
+        cls,
+        name: str,
+        parameters: Mapping[str, Any],
+        *,
+        tasks: Sequence[str],
+        tams: Sequence[str] = ("lstm",),
+        **extras: Callable[[str, object], Any],
+    ) -> Experiment:
+        """Validate a notebook's ``globals()``; ``tasks`` and ``tams`` are what ``None`` stands for.
+
+        ``extras``: further parameters of the notebook, each with the function ``(name, value) -> value`` that checks
+        it. Raises ``ParameterError``, one sentence, before anything is computed or written.
+        """
+        known = ("profile", "tasks", "tams", "seeds", "data_dir", "device", "out", *extras)
+        _only_known(parameters, known)
+        profile = profiles.get(_one_of("profile", parameters["profile"], tuple(profiles.PROFILES)))
+        pairs = set(tasks) & set(_tasks.PAIRS)
+        valid = _tasks.PAIRS if pairs else _tasks.CLASSIFICATION
+        return cls(
+            name=name,
+            profile=profile,
+            tasks=_some_of("tasks", parameters.get("tasks"), valid, tasks),
+            tams=_some_of("tams", parameters.get("tams"), tuple(TAMS), tams),
+            chosen_seeds=_seeds(parameters.get("seeds")),
+            data_dir=_data_dir(parameters.get("data_dir"), profile),
+            device=_device(parameters.get("device", "auto"), profile),
+            out=Path(parameters.get("out") or "../tables").absolute(),
+            extras={key: check(key, parameters[key]) for key, check in extras.items()},
+        )
+
+    def seeds(self, tam: str) -> tuple[int, ...]:
+        """The seeds asked for, else the profile's for this TAM."""
+        return self.chosen_seeds or self.profile.seeds(tam)
+
+    # data
+
+    def gold(self, task: str, split: str, *, rows: int | None = None) -> Gold:
+        """The gold split at this profile's size; ``DataMissing`` where the data folder has none."""
+        limit = rows or (self.profile.gold_train if split == "train" else self.profile.gold_test)
+        return Gold(task, split, self.profile.source, limit, self._fingerprint(task, data.GOLD, split))
+
+    def synthetic(self, task: str) -> Synthetic:
+        """The PLM-written pool for ``task``, which may be another task's (``synthetic_from``)."""
+        profile, origin = self.profile, tasks.get(task).synthetic_from
+        plm = profile.plm
+        if profile.source == "folder" and tasks.get(task).pair:
+            plm = "ctrl"  # the folder's pair texts were written by CTRL
+        return Synthetic(
+            task=origin,
+            plm=plm,
+            source=profile.source,
+            rows=profile.pool,
+            fingerprint=self._fingerprint(origin, plm, "train"),
+            sampling=None if profile.source == "folder" else profile.sampling,
+        )
+
+    def _fingerprint(self, task: str, source: str, split: str) -> str:
+        if self.profile.source == "embedded":
+            return embedded.fingerprint()
+        if self.data_dir is None:
+            raise DataMissing(f"no data_dir was given to read {source} data for {task} from")
+        path = data.locate(self.data_dir, task, source, split)
+        return _file_hash(path, path.stat().st_mtime_ns)
+
+    # the paper's methods
+
+    def supervised(self, task: str, tam: str, seed: Seed) -> Run:
+        """The TAM trained on gold data."""
+        return self._run("supervised", task, tam, seed, train=self.gold(task, "train"))
+
+    def zerogen(self, task: str, tam: str, seed: Seed, *, budget: int | None = None) -> Run:
+        """The TAM trained on synthetic texts as they come; ``budget`` defaults to the profile's."""
+        return self._run(
+            "zerogen", task, tam, seed, train=self.synthetic(task), budget=budget or self.profile.budget
+        )
+
+    def weights(self, task: str, tam: str, seed: Seed, **changes: Any) -> Weights:
+        """Weights of the task's pool, learned once a seed; ``changes`` to ``Weights``' fields."""
+        profile = self.profile
+        pool = self.synthetic(task)
+        spec = Weights(
+            train=pool,
+            tam=profile.tam(tam),
+            seed=seed,
+            device=self.device,
+            outer_size=min(profile.outer_size, max(1, pool.rows // 2)),
+            outer_lr=profile.outer_lr,
+            iterations=profile.iterations,
+            snapshots=profile.snapshots,
+        )
+        return replace(spec, **changes)
+
+    def sungen(self, task: str, tam: str, seed: Seed, *, budget: int | None = None, **changes: Any) -> Run:
+        """The TAM trained on a subset drawn by the learned weights, or on the whole pool weighted (no budget)."""
+        weights = self.weights(task, tam, seed, **changes)
+        budget = budget or self.profile.budget
+        selection = "weighted" if budget is None else "bernoulli"
+        return self._run(
+            "sungen", task, tam, seed, train=weights.train, weights=weights, selection=selection, budget=budget
+        )
+
+    def prompting(self, task: str) -> Run:
+        """The PLM's own zero-shot predictions."""
+        if self.profile.source == "folder":
+            raise DataMissing("the data folder holds texts, not the PLM")
+        return Run("prompting", self.gold(task, "test"), self.device, plm=self.profile.plm)
+
+    def _run(self, method: str, task: str, tam: str, seed: Seed, **what: Any) -> Run:
+        return Run(method, self.gold(task, "test"), self.device, tam=self.profile.tam(tam), seed=seed, **what)
+
+    # execution and results
+
+    def grid(self, rows: Mapping[str, tuple[MakeRun, Sequence[Seed]]]) -> Grid:
+        """Every row of a table x every task x the row's seeds, as specs; what cannot run is noted with its reason."""
+        grid = Grid()
+        for row, (make, seeds) in rows.items():
+            for task in self.tasks:
+                try:
+                    grid.specs[row, task] = [make(task, seed) for seed in seeds]
+                except DataMissing as error:
+                    grid.not_run[row, task] = str(error)
+        return grid
+
+    def execute(self, specs: Sequence[Spec]) -> dict[Spec, Record]:
+        """The specs' records, with a progress bar."""
+        return execute.execute(specs, data_dir=self.data_dir, progress=self.name)
+
+    def cells(self, grid: Grid, records: Mapping[Spec, Record]) -> list[Cell]:
+        """One measured cell for each row and task of ``grid``."""
+        return [
+            measured(row, task, [records[spec] for spec in specs], scale=self.scale(specs[0]))
+            for (row, task), specs in grid.specs.items()
+        ]
+
+    def scale(self, spec: Run) -> paper.Scale:
+        """"demo", or "paper" where task, source, sizes and TAM are the paper's, else "other"."""
+        if self.profile.demo:
+            return "demo"
+        task = tasks.get(spec.test.task)
+        same_tam = spec.tam is None or spec.tam in (profiles.PAPER_LSTM, profiles.PAPER_DISTILBERT)
+        if isinstance(spec.train, Gold):
+            sizes = (self.rows(spec.train), self.rows(spec.test)) == (task.gold_train, task.gold_test)
+            return "paper" if sizes and same_tam else "other"
+        return "paper" if self.profile.name == "paper" and same_tam else "other"
+
+    def rows(self, spec: Gold | Synthetic) -> int:
+        """How many rows a data set has."""
+        return spec.rows or len(runs.load(spec, self.data_dir))
+
+    def publish(
+        self,
+        cells: Sequence[Cell],
+        records: Mapping[Spec, Record],
+        *,
+        title: str,
+        not_run: Mapping[tuple[str, str], str] | None = None,
+        rows: Mapping[str, str] | None = None,
+    ) -> tuple[Markdown, Markdown]:
+        """Write the table and its claims under ``out``; returns both for the notebook to show.
+
+        ``rows``: which row of ours stands for a row of the paper in a claim (``paper.check``).
+        """
+        profile = self.profile.name
+        table = report.tidy(self.name, cells, not_run)
+        claims = paper.check(self.name, cells, rows=rows)
+        provenance = self.provenance(records)
+        report.write(
+            self.name, table, claims=claims, profile=profile, out=self.out, provenance=provenance, title=title
+        )
+        return report.show(table, title=title, profile=profile), report.show_claims(claims, profile=profile)
+
+    def publish_figure(self, figure: Figure, records: Mapping[Spec, Record]) -> None:
+        """Write the figure under ``out``."""
+        report.write_figure(
+            figure, self.name, profile=self.profile.name, out=self.out, provenance=self.provenance(records)
+        )
+
+    def wrong_samples(self, spec: Data) -> np.ndarray | None:
+        """(N,) bool: which samples are mislabelled or off topic, by the embedded grammar; ``None`` for other texts."""
+        if spec.source != "embedded":
+            return None
+        examples = runs.load(spec, self.data_dir)
+        return embedded.judge(spec.task, examples) != examples.labels
+
+    def noise_separation(self, records: Mapping[Spec, Record]) -> pd.DataFrame:
+        """``task``, ``tam``, ``seed``, ``auc`` of each set of learned weights against the grammar's judgement."""
+        lines = []
+        for spec in records:
+            wrong = self.wrong_samples(spec.train) if isinstance(spec, Weights) else None
+            if isinstance(spec, Weights) and wrong is not None:
+                auc = roc_auc_score(~wrong, runs.learned(spec).weights)
+                lines.append({"task": spec.train.task, "tam": spec.tam.kind, "seed": spec.seed, "auc": auc})
+        return pd.DataFrame(lines, columns=["task", "tam", "seed", "auc"])
+
+    def provenance(self, records: Mapping[Spec, Record]) -> dict[str, Any]:
+        """Where a result comes from: profile, parameters, versions, records."""
+        parameters = {
+            "tasks": list(self.tasks),
+            "tams": list(self.tams),
+            "seeds": self.chosen_seeds and list(self.chosen_seeds),
+            **self.extras,
+        }
+        return report.provenance(list(records.values()), profile=self.profile.name, parameters=parameters)
+
+
+_tasks = tasks  # the class's field of that name hides the module in its body
+
+
+@dataclass
+class Grid:
+    """``specs``: the runs of each (row, column), one a seed; ``not_run``: why a (row, column) has none."""
+
+    specs: dict[tuple[str, str], list[Run]] = field(default_factory=dict)
+    not_run: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def all(self) -> list[Run]:
+        """Every run of the grid."""
+        return [spec for specs in self.specs.values() for spec in specs]
+
+
+def measured(row: str, column: str, records: Sequence[Record], *, scale: paper.Scale) -> Cell:
+    """A table cell from the records of its seeds; a diverged seed has no accuracy."""
+    items = {record.id: record.correct() for record in records if not record.diverged}
+    size = len(next(iter(items.values()))) if items else 1
+    correct = np.stack([items.get(record.id, np.zeros(size, dtype=bool)) for record in records])
+    return Cell(
+        row=row,
+        column=column,
+        scale=scale,
+        seeds=tuple(record.seed for record in records),
+        values=tuple(record.accuracy for record in records),
+        correct=correct,
+        diverged=tuple(record.seed or 0 for record in records if record.diverged),
+    )
+
+
+@lru_cache(maxsize=64)
+def _file_hash(path: Path, modified: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -1,0 +1,194 @@
+"""The tiny task models (TAMs): the paper's BiLSTM, and DistilBERT or any other Hugging Face encoder."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    PreTrainedTokenizerBase,
+)
+
+from sungen_lib.data import Examples
+from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Vocabulary
+
+
+class BiLSTM(nn.Module):
+    """One-layer bidirectional LSTM over learned embeddings; the final states of both directions feed a linear layer.
+
+    Sizes and initialisation are those of the authors' release: embedding 100, hidden 150 a direction, all parameters
+    uniform in +-1/sqrt(2 hidden), no dropout. The two directions are two unidirectional LSTMs, the second on reversed
+    tokens, both left-aligned with the state read at the last token: equal to a packed bidirectional LSTM, and the
+    fused kernels apply.
+    """
+
+    def __init__(self, vocabulary: int, classes: int, *, embedding: int = 100, hidden: int = 150) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.left = nn.LSTM(embedding, hidden, batch_first=True)
+        self.right = nn.LSTM(embedding, hidden, batch_first=True)
+        self.linear = nn.Linear(2 * hidden, classes)
+        bound = 1 / math.sqrt(2 * hidden)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, K) logits."""
+        last = (batch.lengths - 1)[:, None, None].expand(-1, 1, self.left.hidden_size)
+        # One look-up for both directions: its backward pass fills a gradient as large as the vocabulary.
+        inputs = self.embedding(torch.stack([batch.tokens, reverse(batch)]))
+        ends = [lstm(x)[0].gather(1, last).squeeze(1) for lstm, x in zip((self.left, self.right), inputs, strict=True)]
+        return self.linear(torch.cat(ends, dim=1))
+
+    def dual(self, batch: Batch, tangent: dict[str, Tensor], tables: DualTables) -> tuple[Tensor, Tensor]:
+        """Logits and their derivative along ``tangent`` (a direction in parameter space), both (B, K).
+
+        Value and tangent go through one recurrence (dual numbers), exact to rounding in any precision.
+        """
+        ends, end_tangents = [], []
+        for name, tokens in (("left", batch.tokens), ("right", reverse(batch))):
+            recurrent, d_recurrent = getattr(self, name).weight_hh_l0, tangent[f"{name}.weight_hh_l0"]
+            end, d_end = _dual_lstm(tokens, batch.lengths, tables[name], recurrent.T, d_recurrent.T)
+            ends.append(end)
+            end_tangents.append(d_end)
+        state, d_state = torch.cat(ends, dim=1), torch.cat(end_tangents, dim=1)
+        weight = self.linear.weight
+        d_logits = d_state @ weight.T + state @ tangent["linear.weight"].T + tangent["linear.bias"]
+        return self.linear(state), d_logits
+
+    def dual_tables(self, tangent: dict[str, Tensor]) -> DualTables:
+        """Input projections of the whole vocabulary and their tangents, (V, 4 hidden) each, by direction."""
+        tables = {}
+        words, d_words = self.embedding.weight, tangent["embedding.weight"]
+        for name in ("left", "right"):
+            lstm = getattr(self, name)
+            weight, d_weight = lstm.weight_ih_l0, tangent[f"{name}.weight_ih_l0"]
+            bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
+            d_bias = tangent[f"{name}.bias_ih_l0"] + tangent[f"{name}.bias_hh_l0"]
+            tables[name] = (words @ weight.T + bias, d_words @ weight.T + words @ d_weight.T + d_bias)
+        return tables
+
+
+DualTables = dict[str, tuple[Tensor, Tensor]]
+
+
+def reverse(batch: Batch) -> Tensor:
+    """(B, L) tokens with each text reversed in place and its padding left at the end."""
+    columns = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
+    source = batch.lengths[:, None] - 1 - columns
+    return torch.where(source >= 0, batch.tokens.gather(1, source.clamp(min=0)), PAD)
+
+
+def _dual_lstm(
+    tokens: Tensor, lengths: Tensor, table: tuple[Tensor, Tensor], recurrent: Tensor, d_recurrent: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Last hidden state (B, H) of each text and its tangent."""
+    inputs, d_inputs = table[0][tokens], table[1][tokens]
+    h = inputs.new_zeros(len(tokens), recurrent.shape[0])
+    dh, c, dc = torch.zeros_like(h), torch.zeros_like(h), torch.zeros_like(h)
+    for step in range(tokens.shape[1]):
+        gates = inputs[:, step] + h @ recurrent
+        d_gates = d_inputs[:, step] + dh @ recurrent + h @ d_recurrent
+        i, f, g, o = gates.chunk(4, dim=1)
+        di, df, dg, do = d_gates.chunk(4, dim=1)
+        i, f, o, g = i.sigmoid(), f.sigmoid(), o.sigmoid(), g.tanh()
+        di, df, do, dg = di * i * (1 - i), df * f * (1 - f), do * o * (1 - o), dg * (1 - g * g)
+        running = (step < lengths)[:, None]
+        dc = torch.where(running, df * c + f * dc + di * g + i * dg, dc)
+        c = torch.where(running, f * c + i * g, c)
+        tanh = c.tanh()
+        dh = torch.where(running, do * tanh + o * dc * (1 - tanh * tanh), dh)
+        h = torch.where(running, o * tanh, h)
+    return h, dh
+
+
+class Encoder(nn.Module):
+    """A Hugging Face sequence classifier that takes our batches."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, K) logits."""
+        columns = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
+        inputs = {"input_ids": batch.tokens, "attention_mask": (columns < batch.lengths[:, None]).long()}
+        if batch.segments is not None:
+            inputs["token_type_ids"] = batch.segments
+        return self.model(**inputs).logits
+
+
+@dataclass(frozen=True)
+class TamConfig:
+    """Everything that decides a TAM before training, and how it is trained by default (Appendix F.2).
+
+    ``kind``: "lstm", or "distilbert" for an encoder. ``path`` names a pre-trained encoder (a hub id or a local
+    folder); without one a DistilBERT of ``width`` (``hidden``), ``layers`` and ``heads`` starts from random weights.
+    """
+
+    kind: str = "lstm"
+    embedding: int = 100
+    hidden: int = 150
+    layers: int = 1
+    heads: int = 1
+    path: str | None = None
+    vocabulary: int = 50_000
+    max_length: int = MAX_LENGTH
+    lr: float = 1e-3
+    epochs: int = 5
+    batch_size: int = 32
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("lstm", "distilbert"):
+            raise ValueError(f"unknown TAM {self.kind!r}; known: lstm, distilbert")
+
+    def tokenizer(self, train_set: Examples) -> Vocabulary | PreTrainedTokenizerBase:
+        """The pre-trained encoder's tokenizer, else a vocabulary of the texts the TAM is trained on."""
+        if self.path is None:
+            return Vocabulary.build(train_set, max_size=self.vocabulary, start=self.kind == "distilbert")
+        try:
+            return AutoTokenizer.from_pretrained(self.path)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"no tokenizer could be loaded from {self.path!r}: {str(error).splitlines()[0]}") from None
+
+    def build(self, tokenizer: Vocabulary | PreTrainedTokenizerBase, classes: int, *, seed: int) -> nn.Module:
+        """A freshly initialised TAM on the CPU; the global random state is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if self.kind == "lstm":
+                return BiLSTM(len(tokenizer), classes, embedding=self.embedding, hidden=self.hidden)
+            if self.path is not None:
+                return Encoder(_pretrained(self.path, classes))
+            return Encoder(DistilBertForSequenceClassification(self._distilbert(len(tokenizer), classes)))
+
+    def _distilbert(self, vocabulary: int, classes: int) -> DistilBertConfig:
+        return DistilBertConfig(
+            vocab_size=vocabulary,
+            max_position_embeddings=self.max_length,
+            dim=self.hidden,
+            hidden_dim=4 * self.hidden,
+            n_layers=self.layers,
+            n_heads=self.heads,
+            pad_token_id=PAD,
+            num_labels=classes,
+        )
+
+    def describe(self) -> dict[str, object]:
+        """The configuration as plain values, for a record."""
+        return asdict(self)
+
+
+def _pretrained(path: str, classes: int) -> nn.Module:
+    try:
+        return AutoModelForSequenceClassification.from_pretrained(
+            path, num_labels=classes, dtype=torch.float32, use_safetensors=True
+        )
+    except OSError as error:
+        raise ValueError(f"no encoder could be loaded from {path!r}: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,143 @@
+"""The profiles: sizes and sources only, never code paths.
+
+``embedded`` is the offline demonstration (default), ``small`` reads real PLM-written text from a data folder,
+``paper`` is the paper's setting, ``tiny`` is for tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sungen_lib.generate import Sampling
+from sungen_lib.models import TamConfig
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes and sources of one scale.
+
+    ``source``: where data come from: "embedded", "folder" or "hub". ``plm``: who wrote the synthetic texts.
+    ``pool``: rows that weights are learned on; ``budget``: rows of the ZeroGen and SunGen training sets, drawn from
+    the pool, or ``None`` for all of it, weighted. ``gold_train``, ``gold_test``: at most so many gold rows (``None``:
+    all). ``outer_size``: rows of the outer set, at most half the pool.
+    """
+
+    name: str
+    source: str
+    plm: str
+    pool: int
+    budget: int | None
+    gold_train: int | None
+    gold_test: int | None
+    iterations: int
+    outer_size: int
+    lstm: TamConfig
+    distilbert: TamConfig
+    lstm_seeds: tuple[int, ...]
+    distilbert_seeds: tuple[int, ...]
+    sampling: Sampling = Sampling()
+    outer_lr: float = 0.25
+    snapshots: tuple[int, ...] = (0, 5, 10, 50)
+
+    @property
+    def demo(self) -> bool:
+        """Whether results are demonstrations of the machinery, not evidence."""
+        return self.source == "embedded"
+
+    def tam(self, name: str) -> TamConfig:
+        """The TAM called "lstm" or "distilbert"; ``ValueError`` otherwise."""
+        if name not in ("lstm", "distilbert"):
+            raise ValueError(f"unknown TAM {name!r}; known: lstm, distilbert")
+        return self.lstm if name == "lstm" else self.distilbert
+
+    def seeds(self, tam: str) -> tuple[int, ...]:
+        """The seeds that a TAM is run with by default."""
+        return self.lstm_seeds if tam == "lstm" else self.distilbert_seeds
+
+
+PAPER_LSTM = TamConfig("lstm")
+PAPER_DISTILBERT = TamConfig(
+    "distilbert", path="distilbert/distilbert-base-uncased", max_length=256, lr=2e-5, epochs=3, precision="bf16"
+)
+# Few rows, so few steps: the small TAMs of the offline world take larger ones (chosen on its gold training data).
+DEMO_LSTM = TamConfig("lstm", embedding=48, hidden=48, lr=5e-3, epochs=5, batch_size=16, max_length=96)
+DEMO_DISTILBERT = TamConfig(
+    "distilbert", hidden=48, layers=2, heads=4, lr=1e-3, epochs=5, batch_size=16, max_length=128
+)
+DEMO_SAMPLING = Sampling(min_tokens=5, max_tokens=48, batch_size=256)
+
+PROFILES = {
+    "tiny": Profile(
+        name="tiny",
+        source="embedded",
+        plm="embedded",
+        pool=96,
+        budget=48,
+        gold_train=96,
+        gold_test=64,
+        iterations=2,
+        outer_size=48,
+        lstm=TamConfig("lstm", embedding=8, hidden=8, lr=1e-2, epochs=1, batch_size=16, max_length=64),
+        distilbert=TamConfig(
+            "distilbert", hidden=8, layers=1, heads=2, lr=1e-3, epochs=1, batch_size=16, max_length=128
+        ),
+        lstm_seeds=(1, 2),
+        distilbert_seeds=(1,),
+        sampling=DEMO_SAMPLING,
+        snapshots=(0, 1, 2),
+    ),
+    "embedded": Profile(
+        name="embedded",
+        source="embedded",
+        plm="embedded",
+        pool=1200,
+        budget=600,
+        gold_train=1200,
+        gold_test=600,
+        iterations=20,
+        outer_size=600,
+        lstm=DEMO_LSTM,
+        distilbert=DEMO_DISTILBERT,
+        lstm_seeds=(1, 2, 3),
+        distilbert_seeds=(1,),
+        sampling=DEMO_SAMPLING,
+        snapshots=(0, 5, 10, 20),
+    ),
+    "small": Profile(
+        name="small",
+        source="folder",
+        plm="gpt2-xl",
+        pool=10_000,
+        budget=None,
+        gold_train=None,
+        gold_test=None,
+        iterations=50,
+        outer_size=2_000,
+        lstm=PAPER_LSTM,
+        distilbert=PAPER_DISTILBERT,
+        lstm_seeds=(1, 2, 3),
+        distilbert_seeds=(1, 2, 3),
+    ),
+    "paper": Profile(
+        name="paper",
+        source="hub",
+        plm="openai-community/gpt2-xl",
+        pool=1_000_000,
+        budget=200_000,
+        gold_train=None,
+        gold_test=None,
+        iterations=50,
+        outer_size=50_000,
+        lstm=PAPER_LSTM,
+        distilbert=PAPER_DISTILBERT,
+        lstm_seeds=(1, 2, 3),
+        distilbert_seeds=(1, 2, 3),
+    ),
+}
+
+
+def get(name: str) -> Profile:
+    """The profile called ``name``; ``ValueError`` naming the known ones otherwise."""
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}; known profiles: {', '.join(PROFILES)}")
+    return PROFILES[name]

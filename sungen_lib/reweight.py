@@ -1,0 +1,373 @@
+"""Algorithm 1 of the paper: sample weights by bilevel optimisation with a noise-robust outer loss.
+
+An outer iteration (1) trains the TAM from its initial parameters with the current weights, (2) takes the gradient v
+of the robust loss on the outer set at the trained parameters, (3) moves each weight against the meta-gradient
+
+    g_i = d/dw_i L_robust(theta - lr * grad sum_j w_j l_j(theta) / S) = -(lr / S) <v, grad l_i(theta)>,   S = sum_j w_j,
+
+S held constant. (Eqn. 11 as printed drops ``-lr`` and evaluates one step earlier.) A sample whose gradient agrees
+with v, whose learning therefore lowers the robust loss, gains weight.
+
+``<v, grad l_i>`` is the derivative of l_i along v, for all i: two forward passes by central difference, or exactly
+with dual numbers; no per-sample gradient is ever formed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from sungen_lib.data import atomic_path
+from sungen_lib.encode import Batch, Encoded, sorted_batches
+from sungen_lib.losses import Loss, cross_entropy, reverse_cross_entropy
+from sungen_lib.models import BiLSTM, Encoder
+from sungen_lib.train import Diverged, Trainer, arithmetic, derived_seed
+
+METHODS = ("difference", "dual", "double_backward")
+RADIUS = 0.003  # length of the central difference's step in parameter space: below is rounding, above truncation
+GUARD_ROWS, GUARD_LIMIT = 1024, 1e-3
+CHECKPOINT_SECONDS = 20.0
+
+
+def _batch_size(device: torch.device) -> int:
+    return 128 if device.type == "cpu" else 2048  # larger is slower on CPUs (page faults)
+
+
+def _parameters(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _without_dropout(model: nn.Module) -> None:
+    # cuDNN refuses to differentiate an LSTM in evaluation mode; the BiLSTM has no dropout to turn off.
+    model.train(isinstance(model, BiLSTM))
+
+
+def outer_gradient(model: nn.Module, outer_set: Encoded, loss: Loss) -> tuple[dict[str, Tensor], float]:
+    """Gradient of the mean ``loss`` over ``outer_set`` by each parameter, and that mean; dropout off."""
+    _without_dropout(model)
+    parameters = _parameters(model)
+    total = torch.zeros((), device=outer_set.device)
+    model.zero_grad(set_to_none=True)
+    with arithmetic(outer_set.device):
+        for rows in sorted_batches(outer_set.sizes, _batch_size(outer_set.device)):
+            batch = outer_set.batch(rows)
+            batch_loss = loss(model(batch), batch.labels).sum() / len(outer_set)
+            batch_loss.backward()
+            total += batch_loss.detach()
+    gradient = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in parameters.items()}
+    model.zero_grad(set_to_none=True)
+    return gradient, float(total)
+
+
+# --- the derivative of every sample's loss along one direction --------------------------------------------------------
+
+
+def directional(
+    model: nn.Module, data: Encoded, direction: dict[str, Tensor], *, method: str = "difference", loss: Loss = cross_entropy
+) -> Tensor:
+    """``<direction, grad loss_i>`` for each sample, (N,) in the order of ``data``; the parameters are left as found.
+
+    ``method``: "difference" (two forward passes; relative error below 1e-3 in float32), "dual" (exact to rounding),
+    or "double_backward" (the textbook way, slow, for tests and benchmarks).
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    _without_dropout(model)
+    compute = {"difference": _difference, "dual": _dual, "double_backward": _double_backward}[method]
+    with arithmetic(data.device):
+        return compute(model, data, direction, loss)
+
+
+def _difference(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: Loss) -> Tensor:
+    norm = torch.sqrt(sum((d.double() ** 2).sum() for d in direction.values()))  # type: ignore[arg-type]
+    if not float(norm) > 0:  # a zero direction has zero derivative; NaN falls through to the caller's check
+        return torch.full((len(data),), float(norm), device=data.device)
+    step = RADIUS / norm
+    with torch.no_grad(), _restored(model) as start:
+        _move(model, start, direction, step)
+        ahead = _losses(model, data, loss)
+        _move(model, start, direction, -step)
+        return ((ahead - _losses(model, data, loss)) / (2 * step)).to(next(iter(direction.values())).dtype)
+
+
+@contextmanager
+def _restored(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """A copy of the parameters, put back to the bit at the end."""
+    start = {name: p.detach().clone() for name, p in _parameters(model).items()}
+    try:
+        yield start
+    finally:
+        with torch.no_grad():
+            for name, parameter in _parameters(model).items():
+                parameter.copy_(start[name])
+
+
+def _move(model: nn.Module, start: dict[str, Tensor], direction: dict[str, Tensor], step: Tensor) -> None:
+    for name, parameter in _parameters(model).items():
+        parameter.copy_(start[name] + step * direction[name])
+
+
+def _losses(model: nn.Module, data: Encoded, loss: Loss) -> Tensor:
+    losses = torch.empty(len(data), dtype=torch.float64, device=data.device)
+    for rows in sorted_batches(data.sizes, _batch_size(data.device)):
+        batch = data.batch(rows)
+        # The softmax in float64: rounding it to float32 would cost half the digits of the difference.
+        losses[torch.as_tensor(rows, device=data.device)] = loss(model(batch).double(), batch.labels)
+    return losses
+
+
+def _dual(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: Loss) -> Tensor:
+    derivative = torch.empty(len(data), device=data.device, dtype=next(model.parameters()).dtype)
+    with torch.no_grad():
+        tables = model.dual_tables(direction) if isinstance(model, BiLSTM) else None
+        for rows in sorted_batches(data.sizes, _batch_size(data.device)):
+            batch = data.batch(rows)
+            if tables is not None:
+                logits, tangent = model.dual(batch, direction, tables)  # type: ignore[operator]
+            else:
+                logits, tangent = _forward_mode(model, batch, direction)
+            _, along = torch.func.jvp(lambda z, y=batch.labels: loss(z, y), (logits,), (tangent,))
+            derivative[torch.as_tensor(rows, device=data.device)] = along
+    return derivative
+
+
+def _forward_mode(model: nn.Module, batch: Batch, direction: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    if isinstance(model, Encoder):
+        model.model.set_attn_implementation("eager")  # fused attention has no forward-mode derivative
+    parameters = {name: p.detach() for name, p in _parameters(model).items()}
+    return torch.func.jvp(lambda p: torch.func.functional_call(model, p, (batch,)), (parameters,), (direction,))
+
+
+def _double_backward(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: Loss) -> Tensor:
+    """Differentiates the weighted gradient by the weights, as plain PyTorch would; the fused LSTMs cannot."""
+    derivative = torch.empty(len(data), device=data.device, dtype=next(model.parameters()).dtype)
+    names, parameters = zip(*_parameters(model).items(), strict=True)
+    plain = torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)
+    if isinstance(model, Encoder):
+        model.model.set_attn_implementation("eager")
+    with plain[0], plain[1]:
+        for rows in sorted_batches(data.sizes, _batch_size(data.device)):
+            batch = data.batch(rows)
+            weights = torch.ones(len(rows), device=data.device, dtype=derivative.dtype, requires_grad=True)
+            total = (weights * loss(model(batch), batch.labels)).sum()
+            gradient = torch.autograd.grad(total, parameters, create_graph=True)
+            along = sum((g * direction[name]).sum() for name, g in zip(names, gradient, strict=True))
+            (derivative[torch.as_tensor(rows, device=data.device)],) = torch.autograd.grad(along, weights)  # type: ignore[arg-type]
+    return derivative
+
+
+def meta_gradient(
+    model: nn.Module,
+    train_set: Encoded,
+    outer_set: Encoded,
+    *,
+    weights: Tensor,
+    lr: float = 1e-3,
+    outer_loss: Loss = reverse_cross_entropy,
+    inner_loss: Loss = cross_entropy,
+    method: str = "difference",
+) -> tuple[Tensor, float]:
+    """g, (N,), of Eqn. 11 as the module's docstring pins it, and the outer loss, at ``model``'s parameters."""
+    direction, value = outer_gradient(model, outer_set, outer_loss)
+    along = directional(model, train_set, direction, method=method, loss=inner_loss)
+    return -(lr / weights.sum()) * along, value
+
+
+# --- the outer loop ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One outer iteration: outer loss at the trained TAM, inner training accuracy, mean weight after the update.
+
+    ``guard`` is the relative error of the central difference against the exact derivative, where it was checked.
+    """
+
+    number: int
+    outer_loss: float
+    train_accuracy: float
+    mean_weight: float
+    seconds: float
+    guard: float | None = None
+
+
+@dataclass
+class LearnedWeights:
+    """``weights``: (N,) float32 in [0, 1]; ``snapshots``: iteration -> (N,); ``history``: one entry an iteration."""
+
+    weights: np.ndarray
+    snapshots: dict[int, np.ndarray]
+    history: list[Iteration] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        low, high = float((self.weights < 0.1).mean()), float((self.weights > 0.9).mean())
+        return (
+            f"LearnedWeights({len(self.weights):,} samples, {len(self.history)} iterations; "
+            f"mean {self.weights.mean():.3f}, {low:.0%} below 0.1, {high:.0%} above 0.9)"
+        )
+
+
+def learn_weights(
+    train_set: Encoded,
+    *,
+    tam: nn.Module,
+    outer_set: Encoded | None = None,
+    outer_size: int = 50_000,
+    outer_loss: Loss = reverse_cross_entropy,
+    iterations: int = 50,
+    outer_lr: float = 0.25,
+    inner_epochs: int = 1,
+    inner_lr: float = 1e-3,
+    batch_size: int = 32,
+    precision: str = "float32",
+    method: str = "difference",
+    guard_every: int = 10,
+    snapshots: Sequence[int] = (0, 5, 10, 50),
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    progress: str | None = None,
+) -> LearnedWeights:
+    """Learn one weight for each sample of ``train_set`` (Algorithm 1; defaults of Appendix F.2).
+
+    The weights are sigmoids of scores that start at 0 (weight 0.5) and are moved by Adam. The inner loop starts each
+    iteration from ``tam``'s parameters as given. ``outer_set`` defaults to ``outer_size`` samples drawn once, without
+    replacement, from the training set itself. With ``checkpoint``, a file, work is saved on the way and taken up
+    again from there, to the identical result. Raises ``Diverged``, and ``ValueError`` for a checkpoint of another run.
+    """
+    if iterations < 1 or outer_size < 1:
+        raise ValueError(f"iterations and outer_size must be positive, got {iterations} and {outer_size}")
+    if outer_set is None:
+        rng = np.random.default_rng(derived_seed(seed, 0))
+        outer_set = train_set.select(rng.choice(len(train_set), min(outer_size, len(train_set)), replace=False))
+    trainer = Trainer(tam, train_set, lr=inner_lr, batch_size=batch_size, precision=precision)
+    state = _OuterState(train_set, outer_lr, snapshots)
+    identity = {"samples": len(train_set), "seed": seed, "outer_lr": outer_lr, "inner_lr": inner_lr, "method": method}
+    if checkpoint is not None:
+        state.resume(Path(checkpoint), identity)
+    saved = time.perf_counter()
+    done = len(state.history)
+    for number in tqdm(
+        range(done + 1, iterations + 1), desc=progress, initial=done, total=iterations, disable=progress is None
+    ):
+        start = time.perf_counter()
+        trainer.restart()
+        trainer.set_weights(state.weights)
+        for epoch in range(inner_epochs):
+            trained = trainer.epoch(derived_seed(seed, number, epoch))
+        direction, outer = outer_gradient(tam, outer_set, outer_loss)
+        guard = None
+        if state.method(method) == "difference" and (number - 1) % guard_every == 0:
+            guard = _guard(tam, train_set, direction, seed=derived_seed(seed, number))
+            state.inexact |= guard > GUARD_LIMIT
+        along = directional(tam, train_set, direction, method=state.method(method))
+        state.update(-(inner_lr / state.weights.sum()) * along)
+        state.record(
+            Iteration(number, outer, trained.accuracy, float(state.weights.mean()), time.perf_counter() - start, guard)
+        )
+        if checkpoint is not None and (time.perf_counter() - saved > CHECKPOINT_SECONDS or number == iterations):
+            state.save(Path(checkpoint), identity)
+            saved = time.perf_counter()
+    trainer.restart()
+    return LearnedWeights(state.weights.cpu().numpy(), state.snapshots, state.history)
+
+
+def _guard(model: nn.Module, data: Encoded, direction: dict[str, Tensor], *, seed: int) -> float:
+    """Relative error of the central difference on a sample of the data."""
+    rows = np.random.default_rng(seed).choice(len(data), min(GUARD_ROWS, len(data)), replace=False)
+    sample = data.select(rows)
+    exact = directional(model, sample, direction, method="dual")
+    error = directional(model, sample, direction, method="difference") - exact
+    return float(error.norm() / exact.norm()) if float(exact.norm()) > 0 else 0.0
+
+
+class _OuterState:
+    """Scores, their optimiser and what has been recorded: all that a checkpoint must hold."""
+
+    def __init__(self, train_set: Encoded, lr: float, snapshots: Sequence[int]) -> None:
+        self.scores = torch.zeros(len(train_set), device=train_set.device)
+        self.first = torch.zeros_like(self.scores)
+        self.second = torch.zeros_like(self.scores)
+        self.lr, self.eps, self.inexact = lr, 0.0, False
+        self.wanted = set(snapshots)
+        self.history: list[Iteration] = []
+        self.snapshots = {0: self.weights.cpu().numpy()} if 0 in self.wanted else {}
+
+    @property
+    def weights(self) -> Tensor:
+        return self.scores.sigmoid()
+
+    def method(self, chosen: str) -> str:
+        """The chosen way to the derivative, until the guard has found it inexact."""
+        return "dual" if self.inexact and chosen == "difference" else chosen
+
+    def update(self, gradient: Tensor) -> None:
+        """One Adam step on the scores; eps is relative to the first gradient, so the loss's scale does not matter."""
+        weights = self.weights
+        gradient = gradient * weights * (1 - weights)
+        if not bool(torch.isfinite(gradient).all()):
+            raise Diverged(f"the meta-gradient is not finite in iteration {len(self.history) + 1}")
+        if not self.history:
+            self.eps = 1e-8 * float(gradient.square().mean().sqrt())
+        step = len(self.history) + 1
+        self.first.lerp_(gradient, 1 - 0.9)
+        self.second.lerp_(gradient.square(), 1 - 0.999)
+        scale = (self.second / (1 - 0.999**step)).sqrt() + self.eps
+        moves = self.first / (1 - 0.9**step) / scale
+        self.scores -= self.lr * torch.nan_to_num(moves)  # 0 / 0, a sample whose gradient was always zero: stays
+
+    def record(self, iteration: Iteration) -> None:
+        self.history.append(iteration)
+        if iteration.number in self.wanted:
+            self.snapshots[iteration.number] = self.weights.cpu().numpy()
+
+    def save(self, path: Path, identity: dict[str, object]) -> None:
+        tensors = {"scores": self.scores, "first": self.first, "second": self.second}
+        tensors |= {f"snapshot.{n}": torch.as_tensor(w) for n, w in self.snapshots.items()}
+        about = {
+            "identity": identity,
+            "eps": self.eps,
+            "inexact": self.inexact,
+            "history": [asdict(iteration) for iteration in self.history],
+        }
+        with atomic_path(path) as temporary:
+            save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, temporary, {"about": json.dumps(about)})
+
+    def resume(self, path: Path, identity: dict[str, object]) -> None:
+        if not path.exists():
+            return
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["about"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        if about["identity"] != identity:
+            raise ValueError(f"{path} belongs to another run: {about['identity']}, not {identity}; remove it or name another")
+        for name in ("scores", "first", "second"):
+            getattr(self, name).copy_(tensors[name])
+        self.eps, self.inexact = about["eps"], about["inexact"]
+        self.history = [Iteration(**entry) for entry in about["history"]]
+        self.snapshots = {
+            int(key.removeprefix("snapshot.")): value.numpy() for key, value in tensors.items() if "." in key
+        }
+
+
+def load_weights(path: str | Path) -> LearnedWeights:
+    """The weights, snapshots and history saved at ``path`` by ``learn_weights(checkpoint=path)``."""
+    with safe_open(path, "np") as file:
+        about = json.loads(file.metadata()["about"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    return LearnedWeights(
+        weights=F.sigmoid(torch.as_tensor(tensors["scores"])).numpy(),
+        snapshots={int(k.removeprefix("snapshot.")): v for k, v in tensors.items() if "." in k},
+        history=[Iteration(**entry) for entry in about["history"]],
+    )

@@ -1,0 +1,419 @@
+"""``Spec -> Record``: every result is computed once, stored under the hash of what decides it, and shared.
+
+Three kinds of spec, each naming its upstream: ``Synthetic`` (texts written by a PLM), ``Weights`` (learned on a set of
+texts) and ``Run`` (a TAM trained and tested, or a PLM prompted). A spec's hash names its folder in the store, which
+holds the files it produced and, written last, ``record.json``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from sungen_lib import data, embedded, prompting, subset, tasks
+from sungen_lib.data import DataMissing, Examples, atomic_path, write_jsonl, write_text
+from sungen_lib.encode import Encoded, encode
+from sungen_lib.generate import Sampling, generate
+from sungen_lib.losses import LOSSES
+from sungen_lib.models import TamConfig
+from sungen_lib.reweight import LearnedWeights, learn_weights, load_weights
+from sungen_lib.train import Diverged, derived_seed, epochs, evaluate
+
+# Raise a stage's revision when its results change; a golden-value test for each stage notices if it was forgotten.
+REVISIONS = {"synthetic": 1, "weights": 1, "run": 1}
+TEXTS_SEED = 0  # texts stay fixed across seeds
+
+
+# --- specs ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Gold:
+    """Human-labelled rows: ``rows`` of a split (``None``: all), from the embedded world, a data folder or the hub."""
+
+    task: str
+    split: str
+    source: str
+    rows: int | None
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """PLM-written rows of a task: generated (``embedded``, ``hub``) or read from a data folder."""
+
+    task: str
+    plm: str
+    source: str
+    rows: int
+    fingerprint: str
+    sampling: Sampling | None = None
+    revision: int = REVISIONS["synthetic"]
+
+
+Data = Gold | Synthetic
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Sample weights learned by ``learn_weights``; ``outer`` names another outer set than a part of ``train``."""
+
+    train: Data
+    tam: TamConfig
+    seed: int
+    device: str
+    outer_loss: str = "rce"
+    outer: Data | None = None
+    outer_size: int = 50_000
+    outer_lr: float = 0.25
+    iterations: int = 50
+    snapshots: tuple[int, ...] = (0, 5, 10, 50)
+    threads: int = 1
+    revision: int = REVISIONS["weights"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One accuracy: a TAM trained on rows of ``train`` and tested on ``test``, or a PLM prompted (no TAM).
+
+    ``selection``: "first" takes the first ``budget`` rows (``None``: all), "bernoulli" draws ``budget`` rows by
+    ``weights``, "weighted" trains on all rows weighted. ``curve`` also tests after every epoch.
+    """
+
+    method: str
+    test: Gold
+    device: str
+    train: Data | None = None
+    tam: TamConfig | None = None
+    weights: Weights | None = None
+    selection: str = "first"
+    budget: int | None = None
+    loss: str = "ce"
+    curve: bool = False
+    plm: str | None = None
+    seed: int = 0
+    threads: int = 1
+    revision: int = REVISIONS["run"]
+
+
+Spec = Synthetic | Weights | Run
+
+
+def identify(spec: Spec) -> str:
+    """The spec's id: a hash of everything that decides the result."""
+    text = json.dumps([type(spec).__name__, asdict(spec)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def upstream(spec: Spec) -> list[Spec]:
+    """The specs whose results ``spec`` reads; gold data and files of a data folder are not runs."""
+    if isinstance(spec, Synthetic):
+        return []
+    parents = [spec.train, spec.outer] if isinstance(spec, Weights) else [spec.train, spec.weights]
+    return [p for p in parents if isinstance(p, Weights) or (isinstance(p, Synthetic) and p.source != "folder")]
+
+
+# --- the store --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept of a finished spec.
+
+    ``metrics``: plain numbers and curves; ``diverged``: the reason if training left the finite numbers, else ``None``;
+    ``files``: SHA-256 of each file beside the record.
+    """
+
+    id: str
+    stage: str
+    spec: dict
+    metrics: dict
+    seconds: float
+    device: str
+    versions: dict
+    commit: str
+    diverged: str | None = None
+    files: dict = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int | None:
+        """The run's seed; ``None`` where nothing is random across seeds: texts and prompting."""
+        return None if self.spec.get("method") == "prompting" else self.spec.get("seed")
+
+    @property
+    def folder(self) -> Path:
+        """Where the record and its files are."""
+        return folder(self.id)
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy in percent; NaN if the run diverged."""
+        return float("nan") if self.diverged else 100 * self.metrics["accuracy"]
+
+    def correct(self) -> np.ndarray:
+        """(items,) bool: which test items were predicted correctly."""
+        return load_file(self.folder / "correct.safetensors")["correct"].astype(bool)
+
+
+def store() -> Path:
+    """The store's folder: ``SUNGEN_STORE``, else ``runs/`` beside the package."""
+    return Path(os.environ.get("SUNGEN_STORE") or Path(__file__).parents[1] / "runs").absolute()
+
+
+def folder(spec_id: str) -> Path:
+    """The folder of one spec."""
+    return store() / spec_id[:2] / spec_id
+
+
+def find(spec: Spec) -> Record | None:
+    """The finished record of ``spec``; one whose files are damaged is set aside and counts as missing."""
+    place = folder(identify(spec))
+    path = place / "record.json"
+    if not path.exists():
+        return None
+    try:
+        record = Record(**json.loads(path.read_text(encoding="utf-8")))
+        damaged = [name for name, digest in record.files.items() if _digest(place / name) != digest]
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, OSError) as error:
+        damaged = [f"record.json ({error})"]
+    if damaged:
+        aside = place.with_name(f"{place.name}.damaged-{time.time_ns()}")
+        place.rename(aside)
+        print(f"set aside {aside}: {', '.join(damaged)} does not match its record; it will be computed again")
+        return None
+    return record
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
+
+
+@contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    """Only one process computes a spec; another one waits and then finds it finished."""
+    lock = store() / "locks" / place.name
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@cache
+def _versions() -> dict[str, str]:
+    names = ("torch", "transformers", "numpy")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+
+
+@cache
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+# --- stages -----------------------------------------------------------------------------------------------------------
+
+
+def compute(spec: Spec, data_dir: str | None = None) -> Record:
+    """The record of ``spec``: found, or computed now (its upstream first) and stored."""
+    for parent in upstream(spec):
+        compute(parent, data_dir)
+    place = folder(identify(spec))
+    with _locked(place):
+        record = find(spec)
+        if record is not None:
+            return record
+        place.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(getattr(spec, "threads", 1))
+        start = time.perf_counter()
+        diverged, metrics = None, {}
+        try:
+            metrics = _STAGES[type(spec)](spec, place, data_dir)
+        except Diverged as error:
+            diverged = str(error)
+        record = Record(
+            id=identify(spec),
+            stage=type(spec).__name__.lower(),
+            spec=asdict(spec),
+            metrics=metrics,
+            seconds=time.perf_counter() - start,
+            device=_device_name(getattr(spec, "device", "cpu")),
+            versions=_versions(),
+            commit=_commit(),
+            diverged=diverged,
+            files={path.name: _digest(path) for path in sorted(place.glob("[!.]*")) if path.is_file()},
+        )
+        write_text(place / "record.json", json.dumps(asdict(record), indent=1))
+        return record
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "cpu"
+
+
+@lru_cache(maxsize=8)
+def load(spec: Data, data_dir: str | None = None) -> Examples:
+    """The rows a ``Gold`` or ``Synthetic`` spec names; generated texts must be in the store already."""
+    if isinstance(spec, Gold) and spec.source == "embedded":
+        assert spec.rows is not None
+        return embedded.gold(spec.task, spec.split, spec.rows)
+    if isinstance(spec, Synthetic) and spec.source != "folder":
+        return data.read_jsonl(folder(identify(spec)) / "synthetic.jsonl", tasks.get(spec.task).labels)
+    if data_dir is None:
+        raise DataMissing(f"no data folder given: {spec.task} is read from one at this profile (data_dir)")
+    source = data.GOLD if isinstance(spec, Gold) else spec.plm
+    everything = data.load(data_dir, spec.task, source, spec.split if isinstance(spec, Gold) else "train")
+    if spec.rows is None:
+        return everything
+    if isinstance(spec, Synthetic) and len(everything) < spec.rows:
+        raise DataMissing(f"{spec.rows:,} rows of {spec.plm} text for {spec.task} were asked for, there are {len(everything):,}")
+    return everything.select(np.random.default_rng(TEXTS_SEED).permutation(len(everything))[: spec.rows])
+
+
+def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict:
+    assert spec.sampling is not None
+    model, tokenizer = load_plm(spec.plm)
+    rows = generate(
+        tasks.get(spec.task),
+        model=model,
+        tokenizer=tokenizer,
+        rows=spec.rows,
+        seed=TEXTS_SEED,
+        sampling=spec.sampling,
+        folder=place / "shards",
+    )
+    write_jsonl(place / "synthetic.jsonl", rows)
+    shutil.rmtree(place / "shards")
+    return {"rows": len(rows), "fingerprint": rows.fingerprint()}
+
+
+@lru_cache(maxsize=1)
+def load_plm(name: str) -> tuple:
+    """(model, tokenizer) of the embedded PLM, or of a hub id or a local folder."""
+    if name == "embedded":
+        return embedded.load_plm()
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # slow to import, and rarely wanted
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    try:
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True).to(device)
+        return model, AutoTokenizer.from_pretrained(name)
+    except OSError as error:
+        raise DataMissing(f"no PLM could be loaded from {name!r}: {str(error).splitlines()[0]}") from None
+
+
+def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict:
+    train = load(spec.train, data_dir)
+    tokenizer = spec.tam.tokenizer(train)
+    train_set = encode(train, tokenizer, max_length=spec.tam.max_length, device=spec.device)
+    outer_set = None
+    if spec.outer is not None:
+        outer = load(spec.outer, data_dir)
+        outer_set = encode(outer, tokenizer, max_length=spec.tam.max_length, device=spec.device)
+    learned = learn_weights(
+        train_set,
+        tam=spec.tam.build(tokenizer, train_set.classes, seed=spec.seed),
+        outer_set=outer_set,
+        outer_size=spec.outer_size,
+        outer_loss=LOSSES[spec.outer_loss],
+        iterations=spec.iterations,
+        outer_lr=spec.outer_lr,
+        inner_lr=spec.tam.lr,
+        batch_size=spec.tam.batch_size,
+        precision=spec.tam.precision,
+        snapshots=spec.snapshots,
+        seed=spec.seed,
+        checkpoint=place / "weights.safetensors",
+    )
+    return {"history": [asdict(iteration) for iteration in learned.history]}
+
+
+def learned(spec: Weights) -> LearnedWeights:
+    """The weights of a finished spec."""
+    return load_weights(folder(identify(spec)) / "weights.safetensors")
+
+
+def _run(spec: Run, place: Path, data_dir: str | None) -> dict:
+    if spec.tam is None:
+        return _prompt(spec, place, data_dir)
+    train_set, model, tokenizer = _prepare(spec, data_dir)
+    settings = {"epochs": spec.tam.epochs, "lr": spec.tam.lr, "batch_size": spec.tam.batch_size}
+    weights = None
+    if spec.selection == "weighted":
+        assert spec.weights is not None
+        weights = torch.as_tensor(learned(spec.weights).weights, device=spec.device)
+    training = epochs(
+        model,
+        train_set,
+        weights=weights,
+        loss=LOSSES[spec.loss],
+        seed=spec.seed,
+        precision=spec.tam.precision,
+        **settings,  # type: ignore[arg-type]
+    )
+
+    def test() -> Encoded:
+        # Called only once training is over, or between the epochs of a run that asks for a curve.
+        return encode(load(spec.test, data_dir), tokenizer, max_length=spec.tam.max_length, device=spec.device)  # type: ignore[union-attr]
+
+    curve = []
+    for epoch in training:
+        entry = asdict(epoch)
+        if spec.curve:
+            entry["test_accuracy"] = evaluate(model, test()).accuracy
+        curve.append(entry)
+    result = evaluate(model, test())
+    _save_correct(place, result.correct)
+    return {"accuracy": result.accuracy, "loss": result.loss, "rows": len(train_set), "curve": curve}
+
+
+def _prepare(spec: Run, data_dir: str | None) -> tuple[Encoded, torch.nn.Module, object]:
+    """The training rows, selected and encoded, and a fresh TAM."""
+    assert spec.tam is not None and spec.train is not None
+    train = load(spec.train, data_dir)
+    if spec.selection == "bernoulli":
+        assert spec.weights is not None and spec.budget is not None
+        weights = learned(spec.weights).weights
+        train = train.select(subset.bernoulli_subset(weights, spec.budget, seed=derived_seed(spec.seed, 1)))
+    elif spec.selection == "first" and spec.budget is not None:
+        train = train.select(np.arange(spec.budget))
+    tokenizer = spec.tam.tokenizer(train)
+    train_set = encode(train, tokenizer, max_length=spec.tam.max_length, device=spec.device)
+    return train_set, spec.tam.build(tokenizer, train_set.classes, seed=spec.seed), tokenizer
+
+
+def _prompt(spec: Run, place: Path, data_dir: str | None) -> dict:
+    assert spec.plm is not None
+    model, tokenizer = load_plm(spec.plm)
+    test = load(spec.test, data_dir)
+    predictions = prompting.predict(tasks.get(spec.test.task), test, model=model, tokenizer=tokenizer)
+    correct = predictions == test.labels
+    _save_correct(place, correct)
+    return {"accuracy": float(correct.mean())}
+
+
+def _save_correct(place: Path, correct: np.ndarray) -> None:
+    with atomic_path(place / "correct.safetensors") as temporary:
+        save_file({"correct": correct.astype(np.uint8)}, temporary)
+
+
+_STAGES: Mapping[type, Callable] = {Synthetic: _synthetic, Weights: _weights, Run: _run}

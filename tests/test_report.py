@@ -1,0 +1,376 @@
+"""Tables and figures: the outer join, the files, their bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from IPython.display import Markdown
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sungen_lib import paper, report, tasks
+from sungen_lib.paper import Cell, Scale
+
+NAN = float("nan")
+
+
+def cell(
+    row: str, column: str, values: tuple[float, ...], *, scale: Scale = "demo", diverged: tuple[int, ...] = ()
+) -> Cell:
+    """A cell without items."""
+    return Cell(row, column, scale, tuple(range(len(values))), values, diverged=diverged)
+
+
+def one(frame: pd.DataFrame, row: str, column: str) -> dict[Any, Any]:
+    found = frame[(frame["row"] == row) & (frame["column"] == column)]
+    assert len(found) == 1
+    return found.to_dict("records")[0]
+
+
+CELLS = (
+    cell("ZeroGen", "imdb", (70.0, 71.0, 72.0)),
+    cell("SunGen", "imdb", (80.0, 82.0, 87.0)),
+    cell("SunGen", "amazon", (NAN, 81.0, 83.0), diverged=(0,)),
+    cell("SunGen", "yelp", (NAN, NAN), diverged=(0, 1)),
+    cell("TF-IDF & logistic regression", "imdb", (80.7,)),
+)
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return report.tidy("table08", CELLS, {("Label smoothing", report.ANY): "too slow"})
+
+
+@pytest.fixture
+def provenance() -> dict[str, Any]:
+    return report.provenance([], profile="embedded", parameters={})
+
+
+# --- tidy -------------------------------------------------------------------------------------------------------------
+
+
+def test_tidy_joins_published_and_measured(frame: pd.DataFrame) -> None:
+    assert tuple(frame.columns) == report.TIDY_COLUMNS
+    assert list(dict.fromkeys(frame["row"])) == [
+        "ZeroGen",
+        "Label smoothing",
+        "Temporal ensembling",
+        "SunGen",
+        "TF-IDF & logistic regression",
+    ]
+    assert len(frame) == 13
+    ran = one(frame, "SunGen", "imdb")
+    assert (ran["paper"], ran["ours"], ran["sd"]) == (84.10, pytest.approx(83.0), pytest.approx(math.sqrt(13.0)))
+    assert (ran["n_seeds"], ran["diverged"], ran["scale"], ran["verdict"], ran["ours_only"]) == (
+        3,
+        0,
+        "demo",
+        "",
+        False,
+    )
+
+
+def test_what_was_not_run_says_why(frame: pd.DataFrame) -> None:
+    assert one(frame, "Label smoothing", "yelp")["verdict"] == "not run: too slow"
+    left = one(frame, "Temporal ensembling", "imdb")
+    assert left["verdict"] == "not run: not asked for"
+    assert math.isnan(left["ours"]) and left["paper"] == 74.10 and left["n_seeds"] == 0 and left["scale"] == ""
+
+
+def test_the_most_specific_reason_wins() -> None:
+    reasons = {
+        (report.ANY, report.ANY): "d",
+        (report.ANY, "imdb"): "c",
+        ("SunGen", report.ANY): "b",
+        ("SunGen", "imdb"): "not run: a",
+        ("TF-IDF", "imdb"): "e",
+    }
+    frame = report.tidy("table08", [], reasons)
+    assert one(frame, "SunGen", "imdb")["verdict"] == "not run: a"
+    assert one(frame, "SunGen", "yelp")["verdict"] == "not run: b"
+    assert one(frame, "ZeroGen", "imdb")["verdict"] == "not run: c"
+    assert one(frame, "ZeroGen", "yelp")["verdict"] == "not run: d"
+    assert one(frame, "TF-IDF", "imdb")["ours_only"] is True  # a reason alone makes a row of ours
+
+
+def test_ours_only_rows_come_last_and_have_no_verdict(frame: pd.DataFrame) -> None:
+    ours = one(frame, "TF-IDF & logistic regression", "imdb")
+    assert ours["ours_only"] is True and math.isnan(ours["paper"]) and math.isnan(ours["sd"])
+    full = cell("TF-IDF", "imdb", (80.7, 80.7, 80.7), scale="paper")
+    assert one(report.tidy("table08", [full]), "TF-IDF", "imdb")["verdict"] == ""
+
+
+def test_divergence_is_an_outcome(frame: pd.DataFrame) -> None:
+    some, every = one(frame, "SunGen", "amazon"), one(frame, "SunGen", "yelp")
+    assert (some["ours"], some["n_seeds"], some["diverged"], some["verdict"]) == (82.0, 2, 1, "")
+    assert math.isnan(every["ours"]) and (every["n_seeds"], every["diverged"], every["verdict"]) == (0, 2, "diverged")
+
+
+def test_paper_scale_numbers_get_their_verdict() -> None:
+    frame = report.tidy("table08", [cell("SunGen", "imdb", (84.0, 84.1, 84.2), scale="paper")])
+    assert one(frame, "SunGen", "imdb")["verdict"] == "reproduced"
+
+
+def test_average_needs_every_task() -> None:
+    cells = [cell("SunGen LSTM", task, (80.0 + n, 82.0 + n)) for n, task in enumerate(tasks.CLASSIFICATION)]
+    average = one(report.tidy("table01", cells), "SunGen LSTM", "average")
+    assert (average["ours"], average["paper"], average["n_seeds"]) == (pytest.approx(84.5), 81.61, 2)
+    assert average["sd"] == pytest.approx(math.sqrt(2.0))  # of the two averages, 83.5 and 85.5
+    average = one(report.tidy("table01", cells[:-1]), "SunGen LSTM", "average")
+    assert math.isnan(average["ours"]) and average["verdict"] == "not run: average needs dbpedia"
+    absent = one(report.tidy("table01", [], {("Prompting", report.ANY): "no PLM"}), "Prompting", "average")
+    assert absent["verdict"] == "not run: no PLM"
+
+
+def test_average_is_over_seeds_that_finished_everywhere() -> None:
+    cells = [cell("Ours", task, (80.0, 82.0)) for task in tasks.CLASSIFICATION[:-1]]
+    part = [*cells, cell("Ours", "dbpedia", (NAN, 90.0), diverged=(0,))]
+    average = one(report.tidy("table01", part), "Ours", "average")
+    assert (average["ours"], average["n_seeds"], average["diverged"]) == (pytest.approx(83.0), 1, 1)
+    assert average["ours_only"] is True
+    none = [*cells, cell("Ours", "dbpedia", (NAN, NAN), diverged=(0, 1))]
+    average = one(report.tidy("table01", none), "Ours", "average")
+    assert math.isnan(average["ours"]) and average["verdict"] == "diverged"
+
+
+def test_tidy_refuses_two_cells_in_one_place() -> None:
+    with pytest.raises(ValueError, match="same row and column"):
+        report.tidy("table08", [CELLS[0], CELLS[0]])
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def table_lines(text: str) -> list[list[str]]:
+    """The cells of a Markdown table, split at unescaped pipes as a renderer does."""
+    return [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_markdown_shows_ours_beside_the_paper(frame: pd.DataFrame) -> None:
+    text = report.markdown(frame, title="Table 8", profile="embedded")
+    rows = table_lines(text)
+    assert [len(row) for row in rows] == [4] * 7
+    assert [name.strip() for name in rows[0]] == ["", "IMDb", "Amazon", "Yelp"]
+    assert [name.strip() for name in rows[1]] == ["---", "---:", "---:", "---:"]
+    assert [c.strip() for c in rows[2]] == ["ZeroGen", "71.00 ± 1.00 (71.52)", "not run (80.48)", "not run (84.95)"]
+    assert [c.strip() for c in rows[5]] == [
+        "SunGen",
+        "83.00 ± 3.61 (84.10)",
+        "82.00 ± 1.41 [1 of 3 seeds diverged] (84.22)",
+        "diverged (89.06)",
+    ]
+    assert [c.strip() for c in rows[6]] == ["TF-IDF & logistic regression (ours)", "80.70", "not run", "not run"]
+    assert all(c.strip() for row in rows[2:] for c in row)
+    assert "- not run: too slow (3 cells)" in text
+
+
+def test_markdown_escapes_what_would_break_a_table() -> None:
+    frame = report.tidy("table08", [cell("a|b_*c*<i>", "imdb", (1.0,))])
+    text = report.markdown(frame, title="A | B", profile="embedded")
+    assert r"a\|b\_\*c\*\<i> (ours)" in text and r"**A \| B**" in text
+    assert {len(row) for row in table_lines(text)} == {4}
+
+
+@pytest.mark.parametrize("profile", ["embedded", "tiny"])
+def test_demo_profiles_are_marked_everywhere(profile: str, frame: pd.DataFrame) -> None:
+    claims = paper.check("table08", CELLS)
+    assert "Demo scale" in report.markdown(frame, title="T", profile=profile)
+    assert "Demo scale" in report.latex(frame, title="T", profile=profile)
+    assert "Demo scale" in report.claims_markdown(claims, profile=profile)
+    real = report.tidy("table08", [cell("SunGen", "imdb", (84.0,) * 3, scale="paper")])
+    with pytest.raises(ValueError, match="demo scale, but some cells say paper"):
+        report.markdown(real, title="T", profile=profile)
+
+
+def test_other_profiles_are_not_marked_as_demos() -> None:
+    frame = report.tidy("table08", [cell("SunGen", "imdb", (84.0,) * 3, scale="other")])
+    text = report.markdown(frame, title="T", profile="small")
+    assert "Demo" not in text and "numbers get no verdict" in text
+    real = report.tidy("table08", [cell("SunGen", "imdb", (84.0,) * 3, scale="paper")])
+    text = report.markdown(real, title="T", profile="paper")
+    assert "get no verdict" not in text and "84.00 ± 0.00 (84.10) reproduced" in text
+
+
+def test_show_is_markdown(frame: pd.DataFrame) -> None:
+    shown = report.show(frame, title="T", profile="embedded")
+    assert isinstance(shown, Markdown)
+    assert shown.data == report.markdown(frame, title="T", profile="embedded")
+
+
+def test_claims_as_markdown() -> None:
+    claims = paper.check("table08", CELLS)
+    rows = table_lines(report.claims_markdown(claims, profile="embedded"))
+    assert {len(row) for row in rows} == {7} and len(rows) == 2 + 9
+    assert [c.strip() for c in rows[2]] == [
+        "SunGen is more accurate than ZeroGen", "IMDb", "+12.58", "+12.00", "+ + +", "holds", "demo"
+    ]  # fmt: skip
+    assert rows[3][3].strip() == "not run"
+
+
+def test_latex_escapes() -> None:
+    assert report.latex_escape(r"50% & $1 #2 a_b {c} ~^\ 1 ± 2 <>") == (
+        r"50\% \& \$1 \#2 a\_b \{c\} \textasciitilde{}\textasciicircum{}\textbackslash{} 1 $\pm$ 2 $<$$>$"
+    )
+
+
+def test_latex_is_a_booktabs_table(frame: pd.DataFrame) -> None:
+    text = report.latex(frame, title="Table 8: 100% & more", profile="embedded")
+    assert r"\caption{Table 8: 100\% \& more. Profile embedded." in text
+    assert r"\begin{tabular}{lrrr}" in text and text.count(r"\\") == 6
+    assert r"TF-IDF \& logistic regression (ours) & 80.70 & not run & not run \\" in text
+    assert r"ZeroGen & 71.00 $\pm$ 1.00 (71.52) &" in text
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
+        assert text.count(rule) == 1
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_write_gives_four_files(tmp_path: Path, frame: pd.DataFrame, provenance: dict[str, Any]) -> None:
+    claims = paper.check("table08", CELLS)
+    paths = report.write(
+        "table08", frame, claims=claims, profile="embedded", out=tmp_path, provenance=provenance, title="Table 8"
+    )
+    assert [p.relative_to(tmp_path).as_posix() for p in paths] == [
+        f"embedded/table08.{suffix}" for suffix in ("csv", "md", "tex", "json")
+    ]
+    assert sorted(p.name for p in (tmp_path / "embedded").iterdir()) == sorted(p.name for p in paths)
+    assert "SunGen is more accurate than ZeroGen" in paths[1].read_text(encoding="utf-8")
+    content = json.loads(paths[3].read_text(encoding="utf-8"))
+    assert content["provenance"] == provenance and len(content["claims"]) == len(claims)
+    assert content["claims"][0]["low"] is None  # NaN is not JSON
+
+
+def test_csv_reads_back(tmp_path: Path, frame: pd.DataFrame) -> None:
+    paths = report.write("t", frame, claims=None, profile="embedded", out=tmp_path, provenance={}, title="T")
+    back = pd.read_csv(paths[0], keep_default_na=False, na_values={c: [""] for c in ("paper", "ours", "sd")})
+    pd.testing.assert_frame_equal(back, frame, check_dtype=False, atol=5e-5)
+    assert ",83.0000,3.6056,3," in paths[0].read_text(encoding="utf-8")
+    assert b"\r" not in paths[0].read_bytes()
+
+
+def test_identical_runs_give_identical_bytes(tmp_path: Path) -> None:
+    written = []
+    for run, noise in (("a", 0.0), ("b", 1e-9)):  # rounding hides what differs in the last bits
+        frame = report.tidy("table08", [cell("SunGen", "imdb", (80.0 + noise, 82.0, 87.0))])
+        paths = report.write(
+            "t", frame, claims=None, profile="embedded", out=tmp_path / run, provenance={"seconds": noise}, title="T"
+        )
+        written.append([path.read_bytes() for path in paths])
+    assert written[0][:3] == written[1][:3]
+    assert written[0][3] != written[1][3]
+
+
+def figure() -> Figure:
+    with mpl.rc_context():
+        report.style()
+        fig = Figure()
+        FigureCanvasAgg(fig)
+        axes = fig.subplots()
+        axes.plot([0, 1], [0, 1], label="SunGen")
+        axes.set_xlabel("epoch")
+        axes.legend()
+    return fig
+
+
+def test_figures_are_byte_stable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    for run, epoch in (("a", "0"), ("b", "1000000000")):  # another date
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+        paths = report.write_figure(figure(), "f", profile="embedded", out=tmp_path / run, provenance={})
+        written.append([path.read_bytes() for path in paths])
+    assert [path.suffix for path in paths] == [".png", ".svg", ".json"]
+    assert written[0] == written[1]
+    assert b"<dc:date>" not in written[0][1] and b"Matplotlib v" not in written[0][1]
+    width = mpl.image.imread(io.BytesIO(written[0][0])).shape[1]
+    assert width == 7 * 150
+
+
+@pytest.mark.parametrize(("profile", "marks"), [("embedded", 1), ("tiny", 1), ("small", 0), ("paper", 0)])
+def test_demo_figures_are_marked_once(tmp_path: Path, profile: str, marks: int) -> None:
+    fig = figure()
+    for name in ("f", "g"):
+        report.write_figure(fig, name, profile=profile, out=tmp_path, provenance={})
+    assert [text.get_text() for text in fig.texts] == ["demo scale"] * marks
+
+
+def test_the_demo_mark_does_not_cover_the_axes(tmp_path: Path) -> None:
+    fig = figure()
+    report.write_figure(fig, "f", profile="embedded", out=tmp_path, provenance={})
+    axes, mark = fig.axes[0].get_tightbbox(), fig.texts[0].get_window_extent()
+    assert axes is not None and not mark.overlaps(axes)
+
+
+def test_a_table_and_a_figure_may_not_share_a_name(tmp_path: Path, frame: pd.DataFrame) -> None:
+    options: dict[str, Any] = {"profile": "embedded", "out": tmp_path, "provenance": {}}
+    report.write("a", frame, claims=None, title="T", **options)
+    with pytest.raises(ValueError, match="'a' is taken"):
+        report.write_figure(figure(), "a", **options)
+    report.write_figure(figure(), "b", **options)
+    with pytest.raises(ValueError, match="'b' is taken"):
+        report.write("b", frame, claims=None, title="T", **options)
+
+
+# --- provenance and style ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FakeRecord:
+    id: str
+    seconds: float
+    device: str
+    seed: int | None
+    scale: str
+
+
+def test_provenance() -> None:
+    records = [
+        FakeRecord("aa", 1.5, "cpu", 1, "demo"),
+        FakeRecord("bb", 2.25, "cuda", 0, "demo"),
+        FakeRecord("cc", 0.0, "cpu", None, "demo"),
+    ]
+    got = report.provenance(records, profile="embedded", parameters={"tasks": None})
+    assert (got["seconds"], got["device"], got["seeds"]) == (3.75, "cpu, cuda", [0, 1])
+    assert got["records"] == ["aa", "bb", "cc"] and got["scales"] == ["demo"]
+    assert got["versions"]["python"] == platform.python_version() and got["versions"]["numpy"] == np.__version__
+    assert set(got["versions"]) == {"python", "torch", "transformers", "numpy", "sungen_lib"}
+    assert re.fullmatch(r"[0-9a-f]{40}|unknown", got["commit"])
+    json.dumps(got, allow_nan=False)
+
+
+def test_commit_is_unknown_outside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "__file__", str(tmp_path / "site-packages" / "sungen_lib" / "report.py"))
+    assert report._commit() == "unknown"
+    # a package installed inside some other repository does not take that repository's commit
+    root = Path(paper.__file__).resolve().parents[1]
+    monkeypatch.setattr(report, "__file__", str(root / "tests" / "report.py"))
+    assert report._commit() != "unknown" or not (root / ".git").exists()
+    monkeypatch.setattr(report, "__file__", str(root / "tests" / "inner" / "report.py"))
+    assert report._commit() == "unknown"
+
+
+@pytest.fixture
+def restored_style() -> Iterator[None]:
+    with mpl.rc_context():
+        yield
+
+
+@pytest.mark.usefixtures("restored_style")
+def test_style() -> None:
+    report.style()
+    assert mpl.rcParams["axes.prop_cycle"].by_key()["color"] == list(report.OKABE_ITO)
+    assert len(set(report.OKABE_ITO)) == 8
+    assert mpl.rcParams["figure.constrained_layout.use"] is True
+    assert mpl.rcParams["svg.hashsalt"] == "sungen"
