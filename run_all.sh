@@ -111,20 +111,32 @@ find_python() {
 make_venv() {
     local ready=$venv/.sungen-ready half=$venv/.sungen-installing wanted base
     wanted=$(cat pyproject.toml constraints.txt | cksum)
-    if [[ -f $ready && $(<"$ready") == "$wanted" ]] && "$venv/bin/python" -c '' 2>/dev/null; then
-        return
-    fi
+    ! is_ready || return 0
     base=$(find_python)
-    if [[ -s $half ]] && kill -0 "$(<"$half")" 2>/dev/null; then
-        die "process $(<"$half") is installing into .venv; wait for it, or remove .venv if that is no run_all.sh" 1
+    # The lock is on this script; pip inherits it, so a pip that outlives a killed run_all.sh is waited for, too.
+    exec 9<run_all.sh
+    if ! "$base" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null; then
+        echo "waiting for another installation into .venv to end"
+        "$base" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 2>/dev/null
     fi
+    if ! is_ready; then
+        fill_venv
+    fi
+    exec 9<&-
+}
+
+is_ready() {
+    [[ -f $ready && $(<"$ready") == "$wanted" ]] && "$venv/bin/python" -c '' 2>/dev/null
+}
+
+fill_venv() {
     # An installation cut off may have left a package half unpacked that pip takes for whole: start again.
     if [[ -e $half ]]; then
         echo "the last installation into .venv did not finish; starting it again"
         rm -rf "$venv"
     fi
     mkdir -p "$venv"
-    echo $$ >"$half"
+    touch "$half"
     rm -f "$ready"
     echo "installing into .venv what pyproject.toml asks for, at the versions of constraints.txt (a few minutes, once)"
     "$base" -m venv "$venv" || die "$base cannot make a virtual environment (on Debian: apt install python3-venv)" 1

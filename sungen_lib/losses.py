@@ -40,7 +40,8 @@ def mean_absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
 
 def generalized_cross_entropy(logits: Tensor, labels: Tensor, *, q: float = 0.7) -> Tensor:
     """``(1 - p_y^q) / q`` (Zhang & Sabuncu 2018, Eqn. 6): between cross-entropy (q -> 0) and 1 - p_y (q = 1)."""
-    return (1.0 - _label_probability(logits, labels).pow(q)) / q
+    # p_y^q = exp(-q CE), whose gradient stays finite where p_y rounds to 0.
+    return -(-q * cross_entropy(logits, labels)).expm1() / q
 
 
 def symmetric_cross_entropy(

@@ -272,7 +272,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS) -> int:
     """The command line; 0 if every notebook is up to date, 1 if one failed, 130 on Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -280,14 +280,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--refresh uses the notebooks' own defaults: only --only goes with it")
     store = Path(os.environ.get("SUNGEN_STORE") or REPOSITORY / "runs")
     try:
-        select(NOTEBOOKS, options.only)
+        select(notebooks, options.only)
     except ValueError as error:
         parser.error(str(error))
     try:
         if options.refresh:
-            return int(refresh(store=store, only=options.only) > 0)
+            return int(refresh(notebooks, store=store, only=options.only) > 0)
         chosen = {"profile": options.profile, "data_dir": options.data, "only": options.only}
-        return int(run(out=options.out, store=store, **chosen) > 0)
+        return int(run(notebooks, out=options.out, store=store, **chosen) > 0)
     except KeyboardInterrupt:
         print("\ninterrupted; finished runs are kept, the same command goes on from them", file=sys.stderr)
         return 130

@@ -7,6 +7,7 @@ import json
 import math
 import platform
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,8 @@ def test_the_most_specific_reason_wins() -> None:
 def test_ours_only_rows_come_last_and_have_no_verdict(frame: pd.DataFrame) -> None:
     ours = one(frame, "TF-IDF & logistic regression", "imdb")
     assert ours["ours_only"] is True and math.isnan(ours["paper"]) and math.isnan(ours["sd"])
+    extra = report.tidy("table08", [cell("SunGen", "sst2", (80.0,))])  # a task of ours in a row of the paper's
+    assert one(extra, "SunGen", "sst2")["ours_only"] is True and one(extra, "SunGen", "imdb")["ours_only"] is False
     full = cell("TF-IDF", "imdb", (80.7, 80.7, 80.7), scale="paper")
     assert one(report.tidy("table08", [full]), "TF-IDF", "imdb")["verdict"] == ""
 
@@ -350,14 +353,23 @@ def test_provenance() -> None:
     json.dumps(got, allow_nan=False)
 
 
-def test_commit_is_unknown_outside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "__file__", str(tmp_path / "site-packages" / "sungen_lib" / "report.py"))
+def test_commit_is_that_of_our_own_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(tmp_path / "checkout"), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    installed = tmp_path / "checkout" / "site-packages" / "sungen_lib"
+    for folder in (installed, tmp_path / "elsewhere" / "sungen_lib"):
+        folder.mkdir(parents=True)
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "first")
+    monkeypatch.setattr(report, "__file__", str(tmp_path / "checkout" / "sungen_lib" / "report.py"))
+    assert report._commit() == git("rev-parse", "HEAD")
+    # installed inside some other repository: that one's commit says nothing about us
+    monkeypatch.setattr(report, "__file__", str(installed / "report.py"))
     assert report._commit() == "unknown"
-    # a package installed inside some other repository does not take that repository's commit
-    root = Path(paper.__file__).resolve().parents[1]
-    monkeypatch.setattr(report, "__file__", str(root / "tests" / "report.py"))
-    assert report._commit() != "unknown" or not (root / ".git").exists()
-    monkeypatch.setattr(report, "__file__", str(root / "tests" / "inner" / "report.py"))
+    monkeypatch.setattr(report, "__file__", str(tmp_path / "elsewhere" / "sungen_lib" / "report.py"))
     assert report._commit() == "unknown"
 
 

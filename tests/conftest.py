@@ -1,0 +1,85 @@
+"""Shared by the tests: the real data folder, a tiny PLM, small data sets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: a test never waits for the hub
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Punctuation, Sequence, WhitespaceSplit
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from sungen_lib.data import Examples, examples
+from sungen_lib.encode import Encoded, Vocabulary, encode
+
+torch.set_num_threads(1)  # results are compared to the bit, and xdist runs the tests side by side
+
+KEYWORDS = ("awful", "superb", "boxing", "orbit")
+FILLER = tuple(f"word{i}" for i in range(20))
+
+
+def keyword_examples(n: int, *, classes: int = 2, seed: int = 0, pairs: bool = False, filler: int = 8) -> Examples:
+    """Texts of 1 to ``filler`` + 1 words, one of which gives the label away; classes in turn."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % classes
+
+    def text(label: int) -> str:
+        words = list(rng.choice(FILLER, size=rng.integers(0, filler + 1)))
+        words.insert(int(rng.integers(0, len(words) + 1)), KEYWORDS[label])
+        return " ".join(words)
+
+    texts = [text(int(label)) for label in labels]
+    seconds = [text(int(label)) for label in labels] if pairs else None
+    return examples(texts, labels, KEYWORDS[:classes], seconds)
+
+
+def keyword_set(n: int, *, classes: int = 2, seed: int = 0, start: bool = False) -> Encoded:
+    """``keyword_examples``, encoded with a vocabulary that does not depend on ``n`` or ``seed``."""
+    vocabulary = Vocabulary((*KEYWORDS, *FILLER), start=start)
+    return encode(keyword_examples(n, classes=classes, seed=seed), vocabulary)
+
+
+VOCABULARY = 4 + len(KEYWORDS) + len(FILLER)  # tokens of ``keyword_set``, specials included
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data: ``SUNGEN_DATA``, else ``../shared/data`` beside the repository; skips without one."""
+    folder = Path(os.environ.get("SUNGEN_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder} (set SUNGEN_DATA to a data folder)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer; quotation marks, colons and the like are words of their own."""
+    prompt_words = "The movie review in negative positive sentiment for is Movie Restaurant Sentence Information Question"
+    words = ["<unk>", "<end>", '"', ".", ":", "<", ">", "C", *prompt_words.split(), *KEYWORDS, *FILLER]
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Sequence([WhitespaceSplit(), Punctuation()])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<end>")
+
+
+@pytest.fixture(scope="session")
+def tiny_plm(tiny_tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
+    """A random GPT-2; its weights are large enough that what it writes depends on what it read."""
+    config = GPT2Config(
+        vocab_size=len(tiny_tokenizer),
+        n_positions=96,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        initializer_range=0.4,
+        bos_token_id=1,
+        eos_token_id=1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return GPT2LMHeadModel(config).eval()

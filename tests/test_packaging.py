@@ -1,0 +1,101 @@
+"""What installs the suite agrees with itself: pyproject.toml, constraints.txt, environment.yml, CITATION.cff."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+INSTALLED = [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
+
+
+def pins() -> dict[str, Version]:
+    lines = [line.split("#")[0].strip() for line in (REPOSITORY / "constraints.txt").read_text("utf-8").splitlines()]
+    found = [re.fullmatch(r"([A-Za-z0-9._-]+)==([^\s=*]+)", line) for line in lines if line]
+    assert all(found), "constraints.txt holds something other than exact pins"
+    pairs = [(canonicalize_name(match[1]), Version(match[2])) for match in found if match]
+    assert len(dict(pairs)) == len(pairs), "a package is pinned twice"
+    return dict(pairs)
+
+
+def read_yaml(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((REPOSITORY / name).read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.mark.parametrize("requirement", INSTALLED, ids=lambda requirement: requirement.name)
+def test_direct_dependencies_are_pinned_within_their_ranges(requirement: Requirement) -> None:
+    assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)])
+
+
+def test_pins_fit_any_build_of_torch() -> None:
+    """A local version (2.13.0+cpu) could be installed only where that build is offered."""
+    assert all(version.local is None for version in pins().values())
+
+
+def closure() -> Iterator[str]:
+    """Names of everything the installed distributions say the suite needs, direct or not."""
+    waiting, seen = list(INSTALLED), set[tuple[str, str]]()
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        yield name
+        for extra in {"", *requirement.extras}:
+            if (name, extra) not in seen:
+                seen.add((name, extra))
+                needed = map(Requirement, metadata.requires(name) or ())
+                waiting += [item for item in needed if not item.marker or item.marker.evaluate({"extra": extra})]
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="constraints.txt is the closure on Python 3.11")
+def test_constraints_hold_the_whole_closure() -> None:
+    # torch pins its CUDA libraries exactly itself, and only its CUDA builds have them.
+    ours = {name for name in closure() if not re.match(r"nvidia-|cuda-|triton", name)}
+    assert ours <= set(pins())
+
+
+def test_ranges_admit_the_versions_the_project_promises() -> None:
+    ranges = {requirement.name: requirement.specifier for requirement in INSTALLED}
+    assert all(Version(version) in ranges["torch"] for version in ("2.11.0", "2.13.0"))
+    assert Version("5.17.0") in ranges["transformers"]
+    assert all(version in SpecifierSet(PROJECT["requires-python"]) for version in ("3.11.0", "3.12.0"))
+
+
+def test_environment_installs_this_package_and_adds_nothing() -> None:
+    environment = read_yaml("environment.yml")
+    (pip,) = (item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
+    conda = [item for item in environment["dependencies"] if isinstance(item, str)]
+    assert environment["channels"][0] == "conda-forge"
+    assert pip == ["-c constraints.txt", "-e .[test]"]
+    assert [re.split("[=<>]", item)[0] for item in conda] == ["python", "pip"]
+    python = conda[0].removeprefix("python=")
+    assert Version(python) in SpecifierSet(PROJECT["requires-python"])
+
+
+def test_extras_are_those_documented() -> None:
+    assert set(PROJECT["optional-dependencies"]) == {"test", "cluster", "bench"}
+
+
+def test_citation_names_the_suite_and_the_paper() -> None:
+    citation = read_yaml("CITATION.cff")
+    paper = citation["preferred-citation"]
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= set(citation)
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    assert paper["title"] == "Self-Guided Noise-Free Data Generation for Efficient Zero-Shot Learning"
+    names = "Gao Pi Lin Xu Ye Wu Zhang Liang Li Kong".split()
+    assert [author["family-names"] for author in paper["authors"]] == names
