@@ -1,0 +1,29 @@
+"""SunGen (Gao et al., ICLR 2023): learned sample weights for PLM-written training data, without human labels.
+
+Data flows one way, and a module imports only from those above it:
+
+    tasks         the eleven tasks: label names, prompts (Table 10), hub ids
+    data          Examples; JSONL in and out; the data folder
+    embedded/     the offline world: grammars, their oracle, and a tiny PLM trained on them
+    losses        per-sample losses, robust ones among them (Eqn. 3)
+    encode        vocabulary or tokenizer, length buckets, tensors on the device
+    models        the tiny task models (TAMs): BiLSTM, DistilBERT
+    train         fit, evaluate
+    generate      PLM -> synthetic Examples
+    prompting     PLM -> zero-shot predictions
+    reweight      Algorithm 1: meta_gradient (line 4), learn_weights (lines 1-6)
+    subset        Bernoulli sampling to a budget; top and bottom k
+    baselines/    one file a method
+    quality       Self-BLEU-4, oracle correctness
+    landscape     loss surfaces
+    theory        Property 1 and Theorems 2, 3 on cases small enough to be exact
+    profiles      tiny, embedded, small, paper: sizes only
+    runs          Spec -> Record: computed once, stored under its hash
+    execute       many specs, in order of need, by several processes
+    paper         the published numbers, the claims, verdicts
+    report        records -> CSV, Markdown, LaTeX, figures
+    experiments   what a notebook works with: parameters, the paper's methods as specs
+    suite         every notebook through papermill (python -m sungen_lib.suite)
+"""
+
+__version__ = "0.1.0"

@@ -12,11 +12,13 @@ import json
 import lzma
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -53,7 +55,7 @@ class Examples:
         n = len(self.texts)
         if len(self.labels) != n or len(self.idx) != n or (self.pairs is not None and len(self.pairs) != n):
             raise ValueError(f"{n} texts, {len(self.labels)} labels, {len(self.idx)} idx: lengths differ")
-        if n and not (0 <= int(self.labels.min()) and int(self.labels.max()) < len(self.label_names)):
+        if n and not (int(self.labels.min()) >= 0 and int(self.labels.max()) < len(self.label_names)):
             raise ValueError(f"labels run from {self.labels.min()} to {self.labels.max()}, names: {self.label_names}")
 
     def __len__(self) -> int:
@@ -67,7 +69,7 @@ class Examples:
 
     def select(self, rows: Sequence[int] | np.ndarray) -> Examples:
         """The given rows (indices or a boolean mask), in that order."""
-        rows = np.arange(len(self))[np.asarray(rows)]
+        rows = np.arange(len(self))[list(rows)]
         return replace(
             self,
             texts=tuple(self.texts[i] for i in rows),
@@ -88,7 +90,10 @@ class Examples:
 
 
 def examples(
-    texts: Sequence[str], labels: Sequence[int] | np.ndarray, label_names: Sequence[str], pairs: Sequence[str] | None = None
+    texts: Sequence[str],
+    labels: Sequence[int] | np.ndarray,
+    label_names: Sequence[str],
+    pairs: Sequence[str] | None = None,
 ) -> Examples:
     """``Examples`` numbered from 0."""
     return Examples(
@@ -103,36 +108,42 @@ def examples(
 # --- JSONL ------------------------------------------------------------------------------------------------------------
 
 
-def _open_text(path: Path) -> IO[str]:
-    opener: Callable[..., IO[str]] = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)  # type: ignore[assignment]
-    return opener(path, "rt", encoding="utf-8-sig", newline="\n")
+_OPEN: dict[str, Callable[..., IO[bytes]]] = {".xz": lzma.open, ".gz": gzip.open}  # type: ignore[dict-item]
+_COMPRESS: dict[str, Callable[[bytes], bytes]] = {".xz": lzma.compress, ".gz": partial(gzip.compress, mtime=0)}
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict]]:
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, row) of each line; a byte-order mark and Windows line ends are accepted, blank lines are not."""
     number = 0
     try:
-        with _open_text(path) as file:
+        with _OPEN.get(path.suffix, open)(path, "rb") as file:
             for number, line in enumerate(file, start=1):
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{path}:{number}: not a JSON object ({error.msg}); fix or remove the line") from None
-                if not isinstance(row, dict):
-                    raise DataError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
-                yield number, row
-    except (UnicodeDecodeError, lzma.LZMAError, gzip.BadGzipFile, EOFError) as error:
-        raise DataError(f"{path}:{number + 1}: cannot be read as UTF-8 text ({error}); re-encode the file") from None
+                yield number, _row(path, number, line)
+    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path}:{number + 1}: cannot be unpacked ({error}); fetch the file again") from None
 
 
-def _text(path: Path, number: int, row: dict, field: str) -> str:
+def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}:{number}: cannot be read as UTF-8 text ({error}); re-encode the file") from None
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", error)
+        raise DataError(f"{path}:{number}: not a JSON object ({reason}); fix or remove the line") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
+    return row
+
+
+def _text(path: Path, number: int, row: dict[str, Any], field: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{path}:{number}: field {field!r} must be a non-empty string, got {value!r}"[:300])
     return value
 
 
-def _label(path: Path, number: int, row: dict, names: Sequence[str]) -> int:
+def _label(path: Path, number: int, row: dict[str, Any], names: Sequence[str]) -> int:
     value = row.get("label")
     if isinstance(value, str) and value in names:
         return names.index(value)
@@ -161,14 +172,16 @@ def read_jsonl(path: str | Path, label_names: Sequence[str]) -> Examples:
     for number, row in _rows(path):
         is_pair = "text1" in row or "text2" in row
         if number > 1 and is_pair != bool(pairs):
-            raise DataError(f"{path}:{number}: single texts and pairs are mixed; use 'text' or 'text1' + 'text2' throughout")
+            raise DataError(f"{path}:{number}: single texts and pairs are mixed; use one or the other throughout")
         texts.append(_text(path, number, row, "text1" if is_pair else "text"))
         if is_pair:
             pairs.append(_text(path, number, row, "text2"))
         labels.append(_label(path, number, row, label_names))
         row_idx = row.get("idx", number - 1)
-        if not isinstance(row_idx, int) or isinstance(row_idx, bool) or row_idx in seen:
-            raise DataError(f"{path}:{number}: idx {row_idx!r} is not an integer or was used before; give each row its own")
+        if not isinstance(row_idx, int) or isinstance(row_idx, bool) or abs(row_idx) >= 2**63 or row_idx in seen:
+            raise DataError(
+                f"{path}:{number}: idx {row_idx!r} is not a 64-bit integer or was used before; give each row its own"
+            )
         seen.add(row_idx)
         idx.append(row_idx)
     if not texts:
@@ -199,12 +212,14 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_jsonl(path: str | Path, data: Examples) -> None:
-    """Write ``data`` in the form ``read_jsonl`` reads, atomically."""
+    """Write ``data`` in the form ``read_jsonl`` reads, atomically; ``.gz`` and ``.xz`` paths are compressed."""
     lines = []
     for i, text in enumerate(data.texts):
         body = {"text": text} if data.pairs is None else {"text1": text, "text2": data.pairs[i]}
         lines.append(json.dumps({"idx": int(data.idx[i]), **body, "label": int(data.labels[i])}, ensure_ascii=False))
-    write_text(path, "".join(line + "\n" for line in lines))
+    content = "".join(line + "\n" for line in lines).encode()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(_COMPRESS.get(Path(path).suffix, bytes)(content))
 
 
 # --- the data folder --------------------------------------------------------------------------------------------------
@@ -217,7 +232,8 @@ def locate(data_dir: str | Path, task: str, source: str, split: str) -> Path:
         path = stem / f"{split}{suffix}"
         if path.is_file():
             return path
-    raise DataMissing(f"no {stem / split}.jsonl (nor .xz, .gz): put {'gold' if source == GOLD else source} data for {task} there")
+    wanted = "gold" if source == GOLD else source
+    raise DataMissing(f"no {stem / split}.jsonl (nor .xz, .gz): put {wanted} data for {task} there")
 
 
 def label_names(data_dir: str | Path, task: str) -> tuple[str, ...]:
@@ -227,12 +243,12 @@ def label_names(data_dir: str | Path, task: str) -> tuple[str, ...]:
     if not path.is_file():
         raise DataMissing(f"no {path}: write the label names there, in index order, for example {json.dumps(expected)}")
     try:
-        names = tuple(json.loads(path.read_text(encoding="utf-8-sig")))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        names = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise DataError(f"{path}: not a JSON list of label names ({error})") from None
-    if set(names) != set(expected):
-        raise DataError(f"{path}: label names {list(names)} are not those of {task}: {list(expected)}")
-    return names
+    if not isinstance(names, list) or sorted(map(str, names)) != sorted(expected):
+        raise DataError(f"{path}: label names {names} are not those of {task}: {list(expected)}")
+    return tuple(names)
 
 
 def load(data_dir: str | Path, task: str, source: str, split: str) -> Examples:
@@ -240,6 +256,7 @@ def load(data_dir: str | Path, task: str, source: str, split: str) -> Examples:
     names, expected = label_names(data_dir, task), tasks.get(task).labels
     data = read_jsonl(locate(data_dir, task, source, split), names)
     if (data.pairs is not None) != tasks.get(task).pair:
-        raise DataError(f"{data_dir}/{task}/{source}/{split}: {'pairs' if data.pairs else 'single texts'} do not fit {task}")
+        found = "single texts" if data.pairs is None else "pairs"
+        raise DataError(f"{data_dir}/{task}/{source}/{split}: {found} do not fit {task}")
     order = np.array([expected.index(name) for name in names])
     return replace(data, labels=order[data.labels], label_names=expected)

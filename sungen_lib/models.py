@@ -188,7 +188,11 @@ class TamConfig:
 def _pretrained(path: str, classes: int) -> nn.Module:
     try:
         return AutoModelForSequenceClassification.from_pretrained(
-            path, num_labels=classes, dtype=torch.float32, use_safetensors=True
+            path,
+            num_labels=classes,
+            ignore_mismatched_sizes=True,  # a head for other classes gives way to a fresh one
+            dtype=torch.float32,
+            use_safetensors=True,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"no encoder could be loaded from {path!r}: {str(error).splitlines()[0]}") from None

@@ -615,8 +615,9 @@ def check(table: str, cells: Sequence[Cell], *, rows: Mapping[str, str] | None =
     ``holds`` if the interval lies on the claimed side of the margin, ``fails`` if it lies on the other, else
     ``undecided``. Without items (Self-BLEU) there is no interval, and the seeds decide if there are at least three and
     all agree. ``not run: why`` if a row is missing, ``diverged`` if no common seed finished. The claim about a number
-    follows ``number_verdict``. ``seeds``: "+" for each seed that alone supports the claim, "-" against, "0" neither,
-    "x" diverged. ``scale`` is that of the cell farthest from the paper.
+    is put to ``number_verdict``'s rule: paper scale, at least three seeds, seeds and items resampled together.
+    ``seeds``: "+" for each seed that alone supports the claim, "-" against, "0" neither, "x" diverged. ``scale`` is
+    that of the cell farthest from the paper.
 
     ``rows`` names, for a row of the paper, the row of ours that stands for it (Table 4 at other sizes: ``rows_at``).
     """
@@ -712,15 +713,15 @@ def _verdict(
     paper: float,
     at_paper_scale: bool,
 ) -> str:
-    words = ("reproduced", "differs") if claim.direction == "number" else ("holds", "fails")
-    if claim.direction == "number" and not at_paper_scale:
-        return ""
-    if (interval is None or claim.direction == "number") and len(support) < SEEDS_NEEDED:
+    is_number = claim.direction == "number"
+    if is_number and not at_paper_scale:
+        return "not run: a number is judged at paper scale only"
+    if (interval is None or is_number) and len(support) < SEEDS_NEEDED:
         return "undecided"
     if interval is None:
-        return words[0] if set(support.values()) == {1} else words[1] if set(support.values()) == {-1} else "undecided"
+        return {frozenset({1}): "holds", frozenset({-1}): "fails"}.get(frozenset(support.values()), "undecided")
     low, high = interval
     if claim.direction == "above":
         return "holds" if low > claim.margin else "fails" if high < claim.margin else "undecided"
-    centre = paper if claim.direction == "number" else 0.0
-    return _within(low - centre, high - centre, claim.margin, words)
+    centre = paper if is_number else 0.0
+    return _within(low - centre, high - centre, claim.margin, ("holds", "fails"))

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
@@ -253,8 +253,7 @@ def claims_markdown(claims: pd.DataFrame, *, profile: str) -> str:
         interval = "" if math.isnan(line["low"]) else f" [{line['low']:+.2f}, {line['high']:+.2f}]"
         ours = "not run" if math.isnan(line["ours"]) else f"{line['ours']:+.2f}{interval}"
         on = tasks.TASKS[line["column"]].title if line["column"] in tasks.TASKS else line["column"]
-        verdict = line["verdict"] or "none: numbers are judged at paper scale"
-        body.append([line["text"], on, f"{line['paper']:+.2f}", ours, line["seeds"], verdict, line["scale"]])
+        body.append([line["text"], on, f"{line['paper']:+.2f}", ours, line["seeds"], line["verdict"], line["scale"]])
     demo = [f"{DEMO.capitalize()} (profile {profile}).", ""] if profile in DEMO_PROFILES else []
     return "\n".join([*demo, *_markdown_table(header, body)]) + "\n"
 
@@ -274,7 +273,8 @@ def write(
 ) -> list[Path]:
     """Write ``<out>/<profile>/<name>`` as .csv, .md, .tex (booktabs) and .json; the paths written.
 
-    Each file atomically. The JSON holds ``provenance`` and the claims with all digits; the Markdown shows both tables.
+    Each file atomically. The JSON holds the fields of ``provenance`` and the claims with all digits; the Markdown shows
+    both tables.
     """
     text = markdown(tidy_df, title=title, profile=profile)
     if claims is not None:
@@ -284,9 +284,9 @@ def write(
         "csv": tidy_df.to_csv(index=False, float_format=f"%.{CSV_DIGITS}f", lineterminator="\n"),
         "md": text,
         "tex": latex(tidy_df, title=title, profile=profile),
-        "json": _json({"name": name, "title": title, "provenance": dict(provenance), "claims": records}),
+        "json": _json({"name": name, "title": title, **provenance, "claims": records}),
     }
-    folder = _folder(out, profile, name, other=".svg")
+    folder = Path(out) / profile
     for suffix, content in files.items():
         data.write_text(folder / f"{name}.{suffix}", content)
     return [folder / f"{name}.{suffix}" for suffix in files]
@@ -298,7 +298,7 @@ def write_figure(fig: Figure, name: str, *, profile: str, out: str | Path, prove
     The pictures carry neither date nor version. At the embedded and tiny profiles the figure is marked "demo scale",
     also for whoever shows it afterwards.
     """
-    folder = _folder(out, profile, name, other=".csv")
+    folder = Path(out) / profile
     if profile in DEMO_PROFILES:
         _mark_demo(fig)
     with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):
@@ -309,16 +309,11 @@ def write_figure(fig: Figure, name: str, *, profile: str, out: str | Path, prove
     for suffix, content in pictures.items():
         with data.atomic_path(folder / f"{name}.{suffix}") as temporary:
             temporary.write_bytes(content)
-    data.write_text(folder / f"{name}.json", _json({"name": name, "provenance": dict(provenance)}))
-    return [folder / f"{name}.{suffix}" for suffix in (*pictures, "json")]
-
-
-def _folder(out: str | Path, profile: str, name: str, *, other: str) -> Path:
-    """The profile's folder. A table and a figure may not share a name: one's JSON would replace the other's."""
-    folder = Path(out) / profile
-    if (folder / f"{name}{other}").exists():
-        raise ValueError(f"{name!r} is taken: {name}{other} is in {folder}; give tables and figures different names")
-    return folder
+    paths = [folder / f"{name}.{suffix}" for suffix in pictures]
+    if not (folder / f"{name}.csv").exists():  # a table of the same name has a JSON, and its claims are in there
+        paths.append(folder / f"{name}.json")
+        data.write_text(paths[-1], _json({"name": name, **provenance}))
+    return paths
 
 
 def _picture(fig: Figure, **options: Any) -> bytes:
@@ -368,8 +363,6 @@ class RecordLike(Protocol):
     def device(self) -> str: ...
     @property
     def seed(self) -> int | None: ...
-    @property
-    def scale(self) -> str: ...
 
 
 def provenance(records: Sequence[RecordLike], *, profile: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -378,7 +371,6 @@ def provenance(records: Sequence[RecordLike], *, profile: str, parameters: Mappi
         "profile": profile,
         "parameters": dict(parameters),
         "device": ", ".join(sorted({record.device for record in records})) or "none",
-        "scales": sorted({record.scale for record in records}),
         "versions": {"python": platform.python_version()}
         | {package: _version(package) for package in ("torch", "transformers", "numpy", "sungen_lib")},
         "commit": _commit(),
@@ -428,6 +420,6 @@ STYLE: dict[str, Any] = {
 }
 
 
-def style() -> None:
-    """Set matplotlib's defaults for the suite: the palette of Okabe & Ito (2008), safe for colour-blind readers."""
-    mpl.rcParams.update(cast(Any, STYLE))  # newer matplotlib types each key, older ones do not
+def style() -> dict[str, Any]:
+    """matplotlib settings of the suite, for ``plt.style.use``; colour-blind safe palette (Okabe & Ito 2008)."""
+    return dict(STYLE)

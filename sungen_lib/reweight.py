@@ -36,7 +36,7 @@ from sungen_lib.models import BiLSTM, Encoder
 from sungen_lib.train import Diverged, Trainer, arithmetic, derived_seed
 
 METHODS = ("difference", "dual", "double_backward")
-RADIUS = 0.003  # length of the central difference's step in parameter space: below is rounding, above truncation
+RADIUS = 0.002  # length of the central difference's step in parameter space: below is rounding, above truncation
 GUARD_ROWS, GUARD_LIMIT = 1024, 1e-3
 CHECKPOINT_SECONDS = 20.0
 

@@ -18,9 +18,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class Synthetic:
     rows: int
     fingerprint: str
     sampling: Sampling | None = None
-    revision: int = REVISIONS["synthetic"]
+    revision: int = field(default_factory=lambda: REVISIONS["synthetic"])
 
 
 Data = Gold | Synthetic
@@ -85,7 +86,7 @@ class Weights:
     iterations: int = 50
     snapshots: tuple[int, ...] = (0, 5, 10, 50)
     threads: int = 1
-    revision: int = REVISIONS["weights"]
+    revision: int = field(default_factory=lambda: REVISIONS["weights"])
 
 
 @dataclass(frozen=True)
@@ -109,16 +110,26 @@ class Run:
     plm: str | None = None
     seed: int = 0
     threads: int = 1
-    revision: int = REVISIONS["run"]
+    revision: int = field(default_factory=lambda: REVISIONS["run"])
 
 
 Spec = Synthetic | Weights | Run
 
 
 def identify(spec: Spec) -> str:
-    """The spec's id: a hash of everything that decides the result."""
-    text = json.dumps([type(spec).__name__, asdict(spec)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    """The spec's id: a hash of everything that decides the result.
+
+    Fields at their default are left out, so that a field added later does not make older records unfindable.
+    """
+    return hashlib.sha256(json.dumps(_told(spec), sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _told(value: Any) -> Any:
+    """``value`` as plain JSON: of a dataclass its name and the fields that are not at their default."""
+    if is_dataclass(value):
+        told = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
+        return [type(value).__name__, {name: _told(item) for name, item in told.items()}]
+    return list(value) if isinstance(value, tuple) else value
 
 
 def upstream(spec: Spec) -> list[Spec]:

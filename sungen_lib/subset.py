@@ -25,7 +25,7 @@ def inclusion_probabilities(weights: np.ndarray, budget: int) -> np.ndarray:
     k = np.arange(budget)
     scale = (budget - k) / rest[:budget]
     capped = int(np.argmax(scale * descending[:budget] <= 1 + 1e-12))  # true at the last k: w <= rest
-    return np.minimum(1.0, scale[capped] * weights)
+    return np.asarray(np.minimum(1.0, scale[capped] * weights))
 
 
 def bernoulli_subset(weights: np.ndarray, budget: int, *, seed: int) -> np.ndarray:

@@ -60,7 +60,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """A word-level tokenizer; quotation marks, colons and the like are words of their own."""
-    prompt_words = "The movie review in negative positive sentiment for is Movie Restaurant Sentence Information Question"
+    prompt_words = "The movie review in negative positive sentiment for is Movie Sentence Information Question"
     words = ["<unk>", "<end>", '"', ".", ":", "<", ">", "C", *prompt_words.split(), *KEYWORDS, *FILLER]
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Sequence([WhitespaceSplit(), Punctuation()])

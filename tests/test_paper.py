@@ -463,7 +463,12 @@ def test_an_average_over_some_tasks_is_no_average() -> None:
 
 @pytest.mark.parametrize(
     ("sungen", "scale", "verdict"),
-    [(0.8232, "paper", "reproduced"), (0.90, "paper", "differs"), (0.84, "paper", "undecided"), (0.8232, "demo", "")],
+    [
+        (0.8232, "paper", "holds"),
+        (0.90, "paper", "fails"),
+        (0.84, "paper", "undecided"),
+        (0.8232, "demo", "not run: a number is judged at paper scale only"),
+    ],
 )
 def test_the_number_claim(sungen: float, scale: Scale, verdict: str) -> None:
     got = paper.check("table01", averages(sungen, 0.75, scale))

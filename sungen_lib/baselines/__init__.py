@@ -1,0 +1,1 @@
+"""What SunGen is compared with in Tables 3 and 8, and what a user would pick instead: one file a method."""

@@ -1,0 +1,55 @@
+"""Confidence (Table 3): dataset cartography, Swayamdipta et al. 2020, "Dataset Cartography", Section 2.
+
+SunGen's Appendix F.2 fixes the mean model probability of the given label across epochs as the confidence, and keeps
+the samples of highest confidence, 200k of the pool: ``subset.top(cartography(...).confidence, 200_000)``. Ours, since
+nobody states them: the model and its training are the TAM's own of F.2 (BiLSTM, Adam 1e-3, 5 epochs), the samples are
+measured by the very model that trains on them (as in the cartography paper), and the TAM that is evaluated is trained
+afresh on what is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from sungen_lib import train
+from sungen_lib.encode import Encoded
+
+
+@dataclass(frozen=True)
+class Cartography:
+    """``confidence``: (N,) in [0, 1], the mean over epochs of the given label's probability; ``variability``: (N,) in
+    [0, 0.5], its standard deviation (of the population: divided by the number of epochs)."""
+
+    confidence: np.ndarray
+    variability: np.ndarray
+
+
+def cartography(
+    model: nn.Module,
+    train_set: Encoded,
+    *,
+    epochs: int = 5,
+    lr: float = 1e-3,
+    batch_size: int = 32,
+    precision: str = "float32",
+    seed: int = 0,
+) -> Cartography:
+    """Train ``model`` in place and measure each sample after every epoch, with the parameters at the epoch's end.
+
+    Raises ``ValueError`` for fewer than one epoch and ``Diverged`` as training does.
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs must be positive, got {epochs}")
+    given = train_set.labels[:, None]
+    probabilities = [
+        train.predict(model, train_set).softmax(-1).gather(-1, given).squeeze(-1)
+        for _ in train.epochs(
+            model, train_set, epochs=epochs, lr=lr, batch_size=batch_size, precision=precision, seed=seed
+        )
+    ]
+    course = torch.stack(probabilities).cpu().numpy()
+    return Cartography(confidence=course.mean(axis=0), variability=course.std(axis=0))

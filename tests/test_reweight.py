@@ -1,0 +1,501 @@
+"""Algorithm 1: the meta-gradient against its definition in float64, what the weights do, checkpoints, the guard.
+
+The definition is written out here from Section 3 alone: a TAM in plain operations, one gradient step on the weighted
+loss with S held constant, and autograd through that step. Nothing of ``reweight.py`` is in it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from conftest import FILLER, KEYWORDS, VOCABULARY, keyword_examples, keyword_set
+from sungen_lib import losses, reweight
+from sungen_lib.data import examples
+from sungen_lib.encode import Encoded, Vocabulary, encode
+from sungen_lib.models import BiLSTM, Encoder, TamConfig
+from sungen_lib.reweight import LearnedWeights, directional, learn_weights, load_weights, meta_gradient, outer_gradient
+from sungen_lib.train import Diverged, Trainer, fit
+
+KINDS = ("lstm", "encoder")
+N, LR = 60, 1e-3
+Forward = Callable[[dict[str, Tensor], Encoded], Tensor]
+
+
+def trained(kind: str) -> tuple[nn.Module, Encoded, Encoded, Tensor]:
+    """A TAM after some training, its noisy training set, an outer set, weights."""
+    start = kind == "encoder"
+    train_set, outer_set = keyword_set(N, classes=3, start=start), keyword_set(40, classes=3, seed=1, start=start)
+    noisy = train_set.labels.clone()
+    noisy[::5] = (noisy[::5] + 1) % 3
+    train_set = train_set.with_labels(noisy.numpy())
+    torch.manual_seed(0)
+    config = TamConfig(kind="distilbert", hidden=8, heads=2, layers=2)
+    vocabulary = Vocabulary((*KEYWORDS, *FILLER), start=start)
+    model = config.build(vocabulary, 3, seed=0) if start else BiLSTM(VOCABULARY, 3, embedding=8, hidden=6)
+    fit(model, train_set, epochs=12, lr=0.01)
+    weights = torch.rand(N, generator=torch.Generator().manual_seed(3)) * 0.9 + 0.05
+    return model, train_set, outer_set, weights
+
+
+def plain_lstm(parameters: dict[str, Tensor], data: Encoded) -> Tensor:
+    """The BiLSTM, one text and one step at a time."""
+    states = []
+    for i in range(len(data)):
+        row = data.flat[int(data.starts[i]) : int(data.starts[i]) + int(data.lengths[i])].long()
+        ends = []
+        for side, tokens in (("left", row), ("right", row.flip(0))):
+            weight = {k: parameters[f"{side}.{k}_l0"] for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+            h = c = torch.zeros(weight["weight_hh"].shape[1], dtype=torch.float64)
+            for token in tokens:
+                x = parameters["embedding.weight"][token]
+                gates = weight["weight_ih"] @ x + weight["bias_ih"] + weight["weight_hh"] @ h + weight["bias_hh"]
+                i_gate, forget, cell, output = gates.chunk(4)
+                c = forget.sigmoid() * c + i_gate.sigmoid() * cell.tanh()
+                h = output.sigmoid() * c.tanh()
+            ends.append(h)
+        states.append(torch.cat(ends))
+    return torch.stack(states) @ parameters["linear.weight"].T + parameters["linear.bias"]
+
+
+def forward_of(model: nn.Module) -> Forward:
+    """A forward pass that can be differentiated twice."""
+    if isinstance(model, BiLSTM):
+        return plain_lstm
+    plain = copy.deepcopy(model).double().eval()
+    assert isinstance(plain, Encoder)
+    plain.model.set_attn_implementation("eager")  # type: ignore[operator]
+    return lambda parameters, data: torch.func.functional_call(
+        plain, parameters, (data.batch(np.arange(len(data))),)
+    )
+
+
+def definition(
+    model: nn.Module, train_set: Encoded, outer_set: Encoded, weights: Tensor, *, lr: float, a: float = -4.0
+) -> Tensor:
+    """d/dw L_robust(theta - lr grad_theta sum_j w_j l_j(theta) / S), S constant, in float64."""
+    forward = forward_of(model)
+    theta = {name: p.detach().double().requires_grad_() for name, p in model.named_parameters()}
+    w = weights.double().requires_grad_()
+    loss = F.cross_entropy(forward(theta, train_set), train_set.labels, reduction="none")
+    inner = (w * loss).sum() / w.sum().detach()
+    gradients = torch.autograd.grad(inner, list(theta.values()), create_graph=True)
+    moved = {name: p - lr * g for (name, p), g in zip(theta.items(), gradients, strict=True)}
+    p_label = forward(moved, outer_set).softmax(-1)[torch.arange(len(outer_set)), outer_set.labels]
+    robust = (-a * (1 - p_label)).mean()
+    return torch.autograd.grad(robust, w)[0]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def case(request: pytest.FixtureRequest) -> tuple[nn.Module, Encoded, Encoded, Tensor, Tensor]:
+    """Model, training set, outer set, weights, and the definition's meta-gradient.
+
+    The library takes the outer gradient at theta itself; the definition's tends to it as the step gets short. Both
+    are linear in the step there, so the definition is worked out for a tiny one and scaled.
+    """
+    model, train_set, outer_set, weights = trained(request.param)
+    tiny = 1e-9
+    return model, train_set, outer_set, weights, definition(model, train_set, outer_set, weights, lr=tiny) * (LR / tiny)
+
+
+def error(got: Tensor, expected: Tensor) -> float:
+    """Relative error over all samples."""
+    return float((got.double() - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize(("method", "limit"), [("difference", 1e-3), ("dual", 1e-5), ("double_backward", 1e-5)])
+def test_meta_gradient_is_its_definition(
+    case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor], method: str, limit: float
+) -> None:
+    model, train_set, outer_set, weights, expected = case
+    got, value = meta_gradient(model, train_set, outer_set, weights=weights, lr=LR, method=method)
+    assert got.shape == (N,) and got.dtype == torch.float32
+    assert error(got, expected) < limit
+    sure = expected.abs() > 1e-3 * expected.abs().max()
+    assert int(sure.sum()) > 0.8 * N
+    assert torch.equal(got[sure].sign(), expected[sure].sign().float())
+    assert (got > 0).any() and (got < 0).any()
+    logits = forward_of(model)({n: p.detach().double() for n, p in model.named_parameters()}, outer_set)
+    assert value == pytest.approx(float(losses.reverse_cross_entropy(logits, outer_set.labels).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["dual", "double_backward"])
+def test_exact_methods_are_exact_in_float64(
+    case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor], method: str
+) -> None:
+    model, train_set, outer_set, weights, expected = case
+    double = copy.deepcopy(model).double()
+    got, _ = meta_gradient(double, train_set, outer_set, weights=weights.double(), lr=LR, method=method)
+    assert got.dtype == torch.float64
+    assert error(got, expected) < 1e-7  # what the definition's own step of 1e-9 leaves
+
+
+def test_the_paper_s_step_stays_close(case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor]) -> None:
+    # With the step the paper takes, the outer gradient at the moved parameters differs a little from that at theta.
+    model, train_set, outer_set, weights, expected = case
+    literal = definition(model, train_set, outer_set, weights, lr=LR)
+    assert error(literal, expected) < 0.05
+
+
+def test_other_losses_and_scales(case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor]) -> None:
+    model, train_set, outer_set, weights, expected = case
+    got, _ = meta_gradient(
+        model, train_set, outer_set, weights=weights, lr=3 * LR, outer_loss=losses.mean_absolute_error, method="dual"
+    )
+    torch.testing.assert_close(got, (3 * expected / 2).float(), rtol=1e-3, atol=1e-9)  # RCE = 2 MAE at A = -4
+    halved, _ = meta_gradient(model, train_set, outer_set, weights=weights / 2, lr=LR, method="dual")
+    torch.testing.assert_close(halved, (2 * expected).float(), rtol=1e-3, atol=1e-9)
+    inner, _ = meta_gradient(
+        model, train_set, outer_set, weights=weights, inner_loss=losses.reverse_cross_entropy, method="dual"
+    )
+    logits = forward_of(model)({n: p.detach().double() for n, p in model.named_parameters()}, train_set)
+    p_label = logits.softmax(-1)[torch.arange(N), train_set.labels]
+    # d RCE = -A p dCE
+    torch.testing.assert_close(inner, (4 * p_label * expected).float(), rtol=1e-2, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", reweight.METHODS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_model_is_left_as_found(kind: str, method: str) -> None:
+    model, train_set, outer_set, weights = trained(kind)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    first, _ = meta_gradient(model, train_set, outer_set, weights=weights, method=method)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    if isinstance(model, Encoder):
+        assert model.model.config._attn_implementation == "sdpa"
+    again, _ = meta_gradient(model, train_set, outer_set, weights=weights, method=method)
+    assert torch.equal(first, again)
+
+
+def test_parameters_are_restored_when_interrupted() -> None:
+    model, train_set, outer_set, _ = trained("lstm")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    direction, _ = outer_gradient(model, outer_set, losses.reverse_cross_entropy)
+
+    def stop(logits: Tensor, labels: Tensor) -> Tensor:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        directional(model, train_set, direction, loss=stop)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_outer_gradient_is_autograd_s(case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor]) -> None:
+    model, _, outer_set, _, _ = case
+    gradient, value = outer_gradient(model, outer_set, losses.cross_entropy)
+    theta = {name: p.detach().double().requires_grad_() for name, p in model.named_parameters()}
+    loss = F.cross_entropy(forward_of(model)(theta, outer_set), outer_set.labels)
+    expected = torch.autograd.grad(loss, list(theta.values()))
+    assert value == pytest.approx(float(loss.detach()), rel=1e-5)
+    for (name, got), reference in zip(gradient.items(), expected, strict=True):
+        torch.testing.assert_close(got.double(), reference, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_a_zero_direction_moves_nothing() -> None:
+    model, train_set, outer_set, weights = trained("lstm")
+    got, value = meta_gradient(model, train_set, outer_set, weights=weights, outer_loss=lambda z, y: 0 * z.sum(-1))
+    assert value == 0.0 and not got.any()
+
+
+def test_an_unknown_method_is_refused() -> None:
+    model, train_set, outer_set, weights = trained("lstm")
+    with pytest.raises(ValueError, match="unknown method 'exact'; known: difference, dual, double_backward"):
+        meta_gradient(model, train_set, outer_set, weights=weights, method="exact")
+    with pytest.raises(ValueError, match="unknown method 'exact'"):
+        learn_weights(train_set, tam=model, method="exact")
+
+
+@pytest.mark.parametrize("method", ["difference", "dual"])
+def test_the_order_of_samples_does_not_matter(method: str) -> None:
+    model, train_set, outer_set, weights = trained("lstm")
+    order = np.random.default_rng(0).permutation(N)
+    first, _ = meta_gradient(model, train_set, outer_set, weights=weights, method=method)
+    permuted = weights[torch.as_tensor(order)]
+    second, _ = meta_gradient(model, train_set.select(order), outer_set, weights=permuted, method=method)
+    torch.testing.assert_close(second, first[torch.as_tensor(order)], rtol=2e-3, atol=float(1e-3 * first.abs().mean()))
+    assert not torch.allclose(second, first, rtol=0.1)
+
+
+# --- learning ---------------------------------------------------------------------------------------------------------
+
+QUICK = {"iterations": 6, "inner_epochs": 2, "inner_lr": 0.01, "batch_size": 16}
+
+
+def noisy_set(n: int = 240, rate: float = 0.25, *, start: bool = False, seed: int = 0) -> tuple[Encoded, np.ndarray]:
+    """``keyword_set`` with a share of wrong labels, and which ones they are."""
+    data = keyword_set(n, seed=seed, start=start)
+    wrong = np.random.default_rng(seed + 100).random(n) < rate
+    return data.with_labels(np.where(wrong, 1 - data.labels.numpy(), data.labels.numpy())), wrong
+
+
+def small_tam(kind: str = "lstm", classes: int = 2) -> nn.Module:
+    """A TAM before training."""
+    vocabulary = Vocabulary((*KEYWORDS, *FILLER), start=kind == "encoder")
+    if kind == "lstm":
+        return TamConfig(embedding=8, hidden=8).build(vocabulary, classes, seed=0)
+    return TamConfig(kind="distilbert", hidden=16, heads=2).build(vocabulary, classes, seed=0)
+
+
+def learn(data: Encoded, *, kind: str = "lstm", **options: object) -> LearnedWeights:
+    """``learn_weights`` with small settings."""
+    return learn_weights(data, tam=small_tam(kind), **(QUICK | options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_planted_wrong_labels_lose_weight(kind: str) -> None:
+    data, wrong = noisy_set(start=kind == "encoder")
+    learned = learn(data, kind=kind)
+    assert roc_auc_score(~wrong, learned.weights) > 0.9
+    assert learned.weights[wrong].mean() < 0.5 < learned.weights[~wrong].mean()
+    assert learned.weights.dtype == np.float32
+    assert 0 <= learned.weights.min() and learned.weights.max() <= 1
+
+
+def test_one_wrong_label_loses_and_a_right_one_gains() -> None:
+    vocabulary = Vocabulary((*KEYWORDS, *FILLER))
+    clean = keyword_examples(200)
+    labels = clean.labels.copy()
+    labels[50] = 1 - labels[50]
+    learned = learn(encode(clean.with_labels(labels), vocabulary))
+    assert learned.weights[50] < 0.3
+    # The same text with its right label instead.
+    assert learn(encode(clean, vocabulary)).weights[50] > 0.5
+
+
+def test_weights_belong_to_their_samples() -> None:
+    data, wrong = noisy_set()
+    order = np.random.default_rng(5).permutation(len(data))
+    learned = learn(data.select(order))
+    assert roc_auc_score(~wrong[order], learned.weights) > 0.9
+    # Permuted to the bit where nothing depends on the order: the texts in another order, one iteration, the whole set
+    # as one batch.
+    options = {"iterations": 1, "batch_size": 240, "method": "dual", "inner_epochs": 3}
+    first, second = learn(data, **options), learn(data.select(order), **options)
+    np.testing.assert_allclose(second.weights, first.weights[order], atol=2e-3)
+
+
+def test_scores_follow_adam(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's Adam on the scores, given the same meta-gradients; its eps relative to the first of them."""
+    data, _ = noisy_set(60)
+    seen: list[Tensor] = []
+    update = reweight._OuterState.update
+    monkeypatch.setattr(reweight._OuterState, "update", lambda s, g: (seen.append(g.clone()), update(s, g))[1])
+    learned = learn(data, iterations=4)
+    scores = torch.zeros(60, dtype=torch.float64, requires_grad=True)
+    eps = 1e-8 * float((seen[0].double() / 4).square().mean().sqrt())
+    optimizer = torch.optim.Adam([scores], lr=0.25, eps=eps)
+    for gradient in seen:
+        optimizer.zero_grad()
+        scores.sigmoid().backward(gradient.double())
+        optimizer.step()
+    np.testing.assert_allclose(learned.weights, scores.sigmoid().detach().numpy(), atol=1e-5)
+    assert float(seen[0].abs().max()) < 1e-3  # so an absolute eps would have been felt
+
+
+def test_the_outer_loss_may_have_any_scale() -> None:
+    data, _ = noisy_set(100)
+    plain = learn(data).weights
+    power = learn(data, outer_loss=lambda z, y: losses.reverse_cross_entropy(z, y) * 2.0**-10).weights
+    thousandth = learn(data, outer_loss=lambda z, y: losses.reverse_cross_entropy(z, y) * 1e-3).weights
+    np.testing.assert_array_equal(plain, power)
+    np.testing.assert_allclose(plain, thousandth, atol=1e-3)
+
+
+def test_outer_set_is_drawn_once_from_the_training_set_without_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [f"unique{i}" for i in range(80)]
+    data = encode(examples(words, np.arange(80) % 2, ("a", "b")), Vocabulary(words))
+    drawn: list[list[int]] = []
+    gradient = reweight.outer_gradient
+    monkeypatch.setattr(
+        reweight, "outer_gradient", lambda m, s, loss: (drawn.append(s.flat.tolist()), gradient(m, s, loss))[1]
+    )
+    tam = TamConfig(embedding=4, hidden=3).build(Vocabulary(words), 2, seed=0)
+    learn_weights(data, tam=tam, outer_size=30, iterations=3)
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert len(set(drawn[0])) == 30 and set(drawn[0]) <= set(data.flat.tolist())
+    learn_weights(data, tam=tam, outer_size=30, iterations=1, seed=1)
+    assert set(drawn[3]) != set(drawn[0])
+    learn_weights(data, tam=tam, iterations=1)  # fewer samples than asked for: all of them
+    assert set(drawn[4]) == set(data.flat.tolist())
+    learn_weights(data, tam=tam, iterations=1, outer_set=data.select(np.arange(5)))
+    assert drawn[5] == data.flat[:5].tolist()
+
+
+def test_every_iteration_starts_from_the_given_parameters() -> None:
+    data, _ = noisy_set(80)
+    tam = small_tam()
+    start = {name: value.clone() for name, value in tam.state_dict().items()}
+    # Weights that cannot move: every iteration is the same but for the order of its batches.
+    first = learn_weights(data, tam=tam, iterations=3, outer_lr=0.0, batch_size=80)
+    assert all(torch.equal(value, start[name]) for name, value in tam.state_dict().items())
+    assert len({entry.outer_loss for entry in first.history}) <= 3
+    spread = np.ptp([entry.outer_loss for entry in first.history])
+    assert spread < 1e-4 * first.history[0].outer_loss
+    assert (first.weights == 0.5).all()
+
+
+def test_seeds() -> None:
+    data, _ = noisy_set(80)
+    first, again, other = (learn(data, iterations=2, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.weights, again.weights)
+    assert not np.array_equal(first.weights, other.weights)
+
+
+def test_history_and_snapshots() -> None:
+    data, _ = noisy_set(80)
+    learned = learn(data, iterations=5, snapshots=(0, 2, 5, 9))
+    assert sorted(learned.snapshots) == [0, 2, 5]
+    assert (learned.snapshots[0] == 0.5).all()
+    np.testing.assert_array_equal(learned.snapshots[5], learned.weights)
+    np.testing.assert_array_equal(learned.snapshots[2], learn(data, iterations=2).weights)
+    assert [entry.number for entry in learned.history] == [1, 2, 3, 4, 5]
+    assert learned.history[-1].mean_weight == pytest.approx(float(learned.weights.mean()))
+    assert all(entry.seconds > 0 and 0 <= entry.train_accuracy <= 1 for entry in learned.history)
+    # RCE = 4 (1 - p): an untrained TAM starts near 2; it falls as the weights are learned.
+    assert 0 < learned.history[-1].outer_loss < learned.history[0].outer_loss < 2.2
+    assert "80 samples, 5 iterations" in repr(learned)
+
+
+def test_divergence_and_impossible_arguments() -> None:
+    data, _ = noisy_set(40)
+    with pytest.raises(Diverged, match="meta-gradient is not finite in iteration 1"):
+        learn(data, outer_loss=lambda z, y: losses.reverse_cross_entropy(z, y) * float("nan"))
+    for wrong in ({"iterations": 0}, {"outer_size": 0}, {"inner_epochs": 0}, {"guard_every": 0}):
+        with pytest.raises(ValueError, match="must be positive"):
+            learn(data, **wrong)
+
+
+# --- the guard --------------------------------------------------------------------------------------------------------
+
+
+def test_the_guard_is_recorded() -> None:
+    data, _ = noisy_set(80)
+    learned = learn(data, iterations=5, guard_every=2)
+    guards = [entry.guard for entry in learned.history]
+    assert [guard is not None for guard in guards] == [True, False, True, False, True]
+    assert all(0 < guard < 1e-3 for guard in guards if guard is not None)
+    assert all(entry.guard is None for entry in learn(data, iterations=2, method="dual").history)
+
+
+@pytest.mark.parametrize("radius", [10.0, 1e30])
+def test_an_inexact_difference_gives_way_to_the_dual(monkeypatch: pytest.MonkeyPatch, radius: float) -> None:
+    data, _ = noisy_set(80)
+    exact = learn(data, method="dual", guard_every=1)
+    monkeypatch.setattr(reweight, "RADIUS", radius)
+    guarded = learn(data, guard_every=1)
+    guard = guarded.history[0].guard
+    assert guard is not None and not guard < 1e-3
+    assert all(entry.guard is None for entry in guarded.history[1:])  # no difference is taken any more
+    np.testing.assert_array_equal(guarded.weights, exact.weights)
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+def interrupted_after(k: int, path: Path, data: Encoded, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run with a checkpoint an iteration, and die in iteration k + 1."""
+    calls = []
+    gradient = reweight.outer_gradient
+
+    def dying(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) > k:
+            raise KeyboardInterrupt
+        return gradient(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reweight, "outer_gradient", dying)
+        patch.setattr(reweight, "CHECKPOINT_SECONDS", -1.0)
+        with pytest.raises(KeyboardInterrupt):
+            learn(data, kind=kind, checkpoint=path, guard_every=4)
+
+
+def without_seconds(learned: LearnedWeights) -> list[object]:
+    """The history, but for the clock."""
+    return [replace(entry, seconds=0.0) for entry in learned.history]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [0, 1, 3])
+def test_resuming_gives_the_identical_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, k: int
+) -> None:
+    data, _ = noisy_set(80, start=kind == "encoder")
+    path = tmp_path / "weights.safetensors"
+    whole = learn(data, kind=kind, guard_every=4, snapshots=(0, 2, 6))
+    interrupted_after(k, path, data, kind, monkeypatch)
+    assert path.exists() == (k > 0)
+    resumed = learn(data, kind=kind, checkpoint=path, guard_every=4, snapshots=(0, 2, 6))
+    np.testing.assert_array_equal(resumed.weights, whole.weights)
+    assert without_seconds(resumed) == without_seconds(whole)
+
+
+def test_snapshots_survive_and_a_finished_run_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, _ = noisy_set(80)
+    path = tmp_path / "weights.safetensors"
+    whole = learn(data, checkpoint=path, snapshots=(0, 2, 6))
+    monkeypatch.setattr(Trainer, "epoch", None)  # nothing is computed again
+    again = learn(data, checkpoint=path, snapshots=(0, 2, 6))
+    loaded = load_weights(path)
+    for other in (again, loaded):
+        np.testing.assert_array_equal(other.weights, whole.weights)
+        assert other.history == whole.history
+        assert sorted(other.snapshots) == [0, 2, 6]
+        for number, weights in whole.snapshots.items():
+            np.testing.assert_array_equal(other.snapshots[number], weights)
+
+
+def test_more_iterations_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    data, _ = noisy_set(80)
+    path = tmp_path / "weights.safetensors"
+    learn(data, checkpoint=path, iterations=3)
+    np.testing.assert_array_equal(learn(data, checkpoint=path).weights, learn(data).weights)
+    with pytest.raises(ValueError, match="holds 6 iterations"):
+        learn(data, checkpoint=path, iterations=3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 1},
+        {"outer_lr": 0.1},
+        {"inner_lr": 0.02},
+        {"inner_epochs": 1},
+        {"batch_size": 8},
+        {"method": "dual"},
+        {"outer_size": 20},
+        {"outer_loss": losses.mean_absolute_error},
+        {"precision": "bf16"},
+    ],
+    ids=str,
+)
+def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path, other: dict[str, object]) -> None:
+    data, _ = noisy_set(40)
+    path = tmp_path / "weights.safetensors"
+    learn(data, checkpoint=path, iterations=1)
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match="belongs to another run"):
+        learn(data, checkpoint=path, **other)
+    assert path.read_bytes() == content
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
+    data, _ = noisy_set(40)
+    path = tmp_path / "weights.safetensors"
+    learn(data, checkpoint=path, iterations=1)
+    for changed in (noisy_set(44)[0], noisy_set(40, seed=1)[0], data.with_labels(1 - data.labels.numpy())):
+        with pytest.raises(ValueError, match="belongs to another run"):
+            learn(changed, checkpoint=path)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        learn_weights(data, tam=TamConfig(embedding=8, hidden=8).build(Vocabulary((*KEYWORDS, *FILLER)), 2, seed=1),
+                      checkpoint=path, **QUICK)  # type: ignore[arg-type]  # fmt: skip

@@ -1,0 +1,219 @@
+"""Records: computed once, found again, the same alone, in a group, after a kill; test labels out of reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sungen_lib import data, embedded, execute, paper, report, runs
+from sungen_lib.experiments import Experiment, ParameterError
+from sungen_lib.reweight import learn_weights
+from sungen_lib.runs import Gold, Run, Spec
+
+PARAMETERS = {"profile": "tiny", "tasks": ["imdb"], "seeds": [1], "data_dir": None, "device": "cpu", "out": None}
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    runs.load.cache_clear()
+    return tmp_path / "store"
+
+
+def experiment(**changes: object) -> Experiment:
+    return Experiment.from_parameters("table01", {**PARAMETERS, **changes}, tasks=("imdb", "sst2"))
+
+
+def lines(records: Mapping[Spec, runs.Record]) -> dict[str, tuple]:
+    """What must be equal to the bit: metrics without times, and the files."""
+
+    def timeless(value: object) -> object:
+        if isinstance(value, dict):
+            return {k: timeless(v) for k, v in value.items() if k != "seconds"}
+        return [timeless(v) for v in value] if isinstance(value, list) else value
+
+    def kept(record: runs.Record) -> dict:
+        return {name: digest for name, digest in record.files.items() if name != "weights.safetensors"}
+
+    return {record.id: (timeless(record.metrics), kept(record)) for record in records.values()}
+
+
+def test_identity_counts_every_field_but_not_defaults() -> None:
+    gold = Gold("imdb", "test", "embedded", 10, "f")
+    run = Run("zerogen", gold, "cpu", seed=1)
+    assert runs.identify(run) == runs.identify(Run("zerogen", gold, "cpu", seed=1, loss="ce"))
+    changed = [replace(run, seed=2), replace(run, loss="rce"), replace(run, test=replace(gold, rows=11))]
+    changed += [replace(run, revision=2), replace(run, device="cuda"), replace(run, threads=2)]
+    assert len({runs.identify(spec) for spec in [run, *changed]}) == 7
+
+
+def test_stage_results_are_the_golden_ones(store: Path) -> None:
+    """If this goes red because results were meant to change, raise the stage's revision and the values here."""
+    one = experiment()
+    weights = one.weights("imdb", "lstm", 1)
+    run = one.sungen("imdb", "lstm", 1)
+    records = one.execute([run])
+    texts = runs.load(one.synthetic("imdb"))
+    history = records[weights].metrics["history"]
+    assert runs.REVISIONS == {"synthetic": 1, "weights": 1, "run": 1}
+    assert texts.texts[0] == GOLDEN["text"]
+    assert [round(entry["outer_loss"], 2) for entry in history] == pytest.approx(GOLDEN["outer_loss"], abs=0.011)
+    assert records[run].metrics["loss"] == pytest.approx(GOLDEN["test_loss"], abs=0.01)
+
+
+GOLDEN = {"text": "?", "outer_loss": [0.0, 0.0], "test_loss": 0.0}
+
+
+def test_a_finished_record_is_never_computed_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = experiment()
+    first = one.execute([one.zerogen("imdb", "lstm", 1)])
+    monkeypatch.setattr(runs, "_STAGES", {})  # computing anything now is a KeyError
+    assert lines(one.execute([one.zerogen("imdb", "lstm", 1)])) == lines(first)
+
+
+def test_serial_equals_parallel_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for jobs in (1, 2):
+        monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / f"store{jobs}"))
+        runs.load.cache_clear()
+        one = experiment(seeds=[1, 2])
+        specs = [one.sungen(task, "lstm", seed) for task in ("imdb", "sst2") for seed in (1, 2)]
+        results.append(lines(execute.execute(specs, jobs=jobs, progress=None)))
+    assert results[0] == results[1]
+
+
+def test_imdb_and_sst2_share_texts_and_weights() -> None:
+    one = experiment(tasks=["imdb", "sst2"])
+    needed = execute.closure([one.sungen(task, "lstm", 1) for task in one.tasks])
+    assert [type(spec).__name__ for spec in needed] == ["Synthetic", "Weights", "Run", "Run"]
+
+
+@pytest.mark.parametrize("name", ["record.json", "correct.safetensors"])
+def test_a_damaged_file_is_set_aside_and_computed_again(store: Path, name: str, capsys: pytest.CaptureFixture) -> None:
+    one = experiment()
+    spec = one.zerogen("imdb", "lstm", 1)
+    before = one.execute([spec])
+    path = runs.folder(runs.identify(spec)) / name
+    path.write_bytes(path.read_bytes()[:-9])
+    assert runs.find(spec) is None
+    assert "set aside" in capsys.readouterr().out
+    assert lines(one.execute([spec])) == lines(before)
+
+
+def test_two_processes_do_not_compute_a_run_twice(store: Path) -> None:
+    code = (
+        "from tests.test_runs import experiment; one = experiment();"
+        "spec = one.zerogen('imdb', 'lstm', 1); print(one.execute([spec])[spec].seconds)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TQDM_DISABLE": "1"}
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    seconds = [process.communicate(timeout=120)[0].strip() for process in both]
+    assert seconds[0] == seconds[1] != ""  # the same record, down to how long it took
+
+
+def test_a_kill_costs_nothing_but_time(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = experiment()
+    spec = one.sungen("imdb", "lstm", 1)
+    code = "from tests.test_runs import experiment; one = experiment(); one.execute([one.sungen('imdb', 'lstm', 1)])"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TQDM_DISABLE": "1"}
+    child = subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
+    deadline = time.time() + 120
+    while not list(store.glob("*/*/record.json")) and time.time() < deadline:  # the texts are finished: kill now
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    resumed = lines(one.execute([spec]))
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "undisturbed"))
+    runs.load.cache_clear()
+    assert resumed == lines(one.execute([spec]))
+
+
+def test_learn_weights_cannot_see_test_labels(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test rows are loaded by nothing upstream of ``evaluate``, and what ``learn_weights`` is given holds none."""
+    events: list[str] = []
+    load, evaluate = runs.load, runs.evaluate
+
+    def watched_load(spec: runs.Data, data_dir: str | None = None) -> data.Examples:
+        events.append(f"load {getattr(spec, 'split', 'synthetic')}")
+        return load(spec, data_dir)
+
+    def watched_learn(train_set, **settings):  # type: ignore[no-untyped-def]
+        events.append("learn")
+        return learn_weights(train_set, **settings)
+
+    def watched_evaluate(*args, **settings):  # type: ignore[no-untyped-def]
+        events.append("evaluate")
+        return evaluate(*args, **settings)
+
+    monkeypatch.setattr(runs, "load", watched_load)
+    monkeypatch.setattr(runs, "learn_weights", watched_learn)
+    monkeypatch.setattr(runs, "evaluate", watched_evaluate)
+    one = experiment()
+    execute.execute([one.sungen("imdb", "lstm", 1)], jobs=1, progress=None)
+    assert events == ["load synthetic", "learn", "load synthetic", "load test", "evaluate"]
+
+
+def test_a_diverged_run_is_an_outcome_not_an_accuracy(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = experiment()
+    spec = one.zerogen("imdb", "lstm", 1)
+    assert spec.tam is not None
+    wild = replace(spec, tam=replace(spec.tam, lr=float("inf")))
+    record = execute.execute([wild], jobs=1, progress=None)[wild]
+    assert record.diverged is not None and np.isnan(record.accuracy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"profile": "big"}, "profile"),
+        ({"profile": "small"}, "data_dir"),
+        ({"tasks": "imdb"}, "tasks"),
+        ({"tasks": ["imbd"]}, "imbd"),
+        ({"tasks": []}, "tasks"),
+        ({"seeds": [0]}, "seeds"),
+        ({"seeds": [1.5]}, "seeds"),
+        ({"seeds": "1"}, "seeds"),
+        ({"data_dir": "/no/such/folder"}, "/no/such/folder"),
+        ({"device": "tpu"}, "device"),
+        ({"quick": "false"}, "quick"),
+    ],
+)
+def test_a_wrong_parameter_is_one_sentence(changes: dict, words: str) -> None:
+    with pytest.raises(ParameterError, match=words) as error:
+        experiment(**changes)
+    assert "\n" not in str(error.value)
+
+
+def test_published_files_are_the_same_from_the_same_records(store: Path, tmp_path: Path) -> None:
+    texts = []
+    for attempt in ("a", "b"):
+        one = replace(experiment(tasks=["imdb"]), out=tmp_path / attempt)
+        grid = one.grid({"ZeroGen LSTM": (lambda task, seed: one.zerogen(task, "lstm", seed), [1, 2])})
+        records = one.execute(grid.all())
+        one.publish(one.cells(grid, records), records, title="T", not_run=grid.not_run)
+        texts.append((tmp_path / attempt / "tiny" / "table01.csv").read_bytes())
+    assert texts[0] == texts[1]
+    provenance = json.loads((tmp_path / "a" / "tiny" / "table01.json").read_text())
+    assert len(provenance["records"]) == 3 and provenance["profile"] == "tiny"
+
+
+def test_records_are_plain_json(store: Path) -> None:
+    one = experiment()
+    records = one.execute([one.prompting("imdb")])
+    for spec, record in records.items():
+        assert json.loads((record.folder / "record.json").read_text())["spec"] == json.loads(json.dumps(asdict(spec)))
+    assert embedded.fingerprint() in json.dumps([record.spec for record in records.values()])
+    assert paper.published("table01").shape[1] == 3 and report.DEMO_PROFILES

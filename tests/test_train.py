@@ -1,0 +1,245 @@
+"""Training: weighted, unweighted and by hand; restarts; evaluation against scikit-learn."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, log_loss
+from torch import Tensor, nn
+
+from conftest import VOCABULARY, keyword_examples, keyword_set
+from sungen_lib import losses
+from sungen_lib.encode import Encoded, shuffled_batches
+from sungen_lib.models import BiLSTM, TamConfig
+from sungen_lib.train import Diverged, Trainer, arithmetic, derived_seed, epochs, evaluate, fit, predict
+
+CONFIGS = {"lstm": TamConfig(embedding=8, hidden=6), "distilbert": TamConfig(kind="distilbert", hidden=8, heads=2)}
+
+
+def tam(kind: str = "lstm", seed: int = 0) -> nn.Module:
+    """A small TAM for ``keyword_set``."""
+    config = CONFIGS[kind]
+    return config.build(config.tokenizer(keyword_examples(60)), 2, seed=seed)
+
+
+def training_set(kind: str = "lstm", n: int = 100) -> Encoded:
+    """A set whose token indices fit ``tam``."""
+    return keyword_set(n, start=kind == "distilbert")
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the parameters."""
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Equal to the bit."""
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_unit_weights_train_exactly_like_no_weights(kind: str) -> None:
+    data, plain, ones, halves, scaled = training_set(kind), *(tam(kind) for _ in range(4))
+    history = fit(plain, data, epochs=2, seed=3)
+    again = fit(ones, data, epochs=2, seed=3, weights=torch.ones(100))
+    fit(halves, data, epochs=2, seed=3, weights=torch.full((100,), 0.5))
+    assert same(plain, ones) and same(plain, halves)
+    assert [(e.loss, e.accuracy) for e in history] == [(e.loss, e.accuracy) for e in again]
+    fit(scaled, data, epochs=2, seed=3, weights=torch.linspace(0.1, 1, 100))
+    assert not same(plain, scaled)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fit_is_a_plain_training_loop(weighted: bool) -> None:
+    data, model = training_set(), tam()
+    reference = copy.deepcopy(model)
+    weights = torch.linspace(0.0, 1.0, 100) if weighted else None
+    history = fit(model, data, weights=weights, epochs=2, lr=2e-3, batch_size=16, seed=7)
+
+    optimizer = torch.optim.Adam(reference.parameters(), lr=2e-3)
+    for epoch in (1, 2):
+        seed = derived_seed(7, epoch)
+        seen = []
+        for rows in shuffled_batches(data.sizes, 16, np.random.default_rng(seed)):
+            batch = data.batch(rows)
+            logits = reference(batch)
+            sample = F.cross_entropy(logits, batch.labels, reduction="none")
+            loss = sample.mean()
+            if weights is not None:
+                loss = (weights[rows] * sample).sum() / weights.mean() / len(rows)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            seen += [(float(s), bool(hit)) for s, hit in zip(sample.detach(), logits.argmax(-1) == batch.labels, strict=True)]
+        assert history[epoch - 1].number == epoch
+        assert history[epoch - 1].loss == pytest.approx(np.mean([s for s, _ in seen]), rel=1e-5)
+        assert history[epoch - 1].accuracy == pytest.approx(np.mean([hit for _, hit in seen]))
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, reference.state_dict()[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_samples_of_weight_zero_have_no_influence() -> None:
+    data = training_set()
+    weights = torch.ones(100)
+    weights[::3] = 0
+    flipped = data.labels.clone()
+    flipped[::3] = 1 - flipped[::3]
+    one, other, all_count = tam(), tam(), tam()
+    fit(one, data, epochs=2, seed=1, weights=weights)
+    fit(other, data.with_labels(flipped.numpy()), epochs=2, seed=1, weights=weights)
+    fit(all_count, data.with_labels(flipped.numpy()), epochs=2, seed=1)
+    assert same(one, other)
+    assert not same(one, all_count)
+
+
+@given(power=st.integers(-12, 12))
+def test_the_scale_of_the_weights_does_not_matter(power: int) -> None:
+    data, weights = training_set(n=40), torch.rand(40, generator=torch.Generator().manual_seed(0))
+    one, other = tam(), tam()
+    fit(one, data, epochs=1, weights=weights)
+    fit(other, data, epochs=1, weights=weights * 2.0**power)
+    assert same(one, other)
+
+
+def test_any_scale_up_to_rounding() -> None:
+    data, weights = training_set(n=40), torch.rand(40, generator=torch.Generator().manual_seed(0))
+    one, other = tam(), tam()
+    fit(one, data, epochs=1, weights=weights)
+    fit(other, data, epochs=1, weights=weights * 0.3)
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(value, other.state_dict()[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_restart_gives_the_same_epoch_again(kind: str) -> None:
+    data, model = training_set(kind), tam(kind)
+    start = state(model)
+    trainer = Trainer(model, data)
+    first = trainer.epoch(5)
+    trained = state(model)
+    trainer.epoch(6)
+    trainer.restart()
+    assert all(torch.equal(value, start[name]) for name, value in model.state_dict().items())
+    again = trainer.epoch(5)
+    assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
+    assert (first.loss, first.accuracy) == (again.loss, again.accuracy)
+    assert not all(torch.equal(value, start[name]) for name, value in trained.items())
+
+
+def test_an_epoch_s_seed_also_seeds_dropout() -> None:
+    data, one, other = training_set("distilbert"), tam("distilbert"), tam("distilbert")
+    assert any(isinstance(m, nn.Dropout) and m.p > 0 for m in one.modules())
+    torch.manual_seed(1)
+    Trainer(one, data).epoch(5)
+    torch.manual_seed(2)
+    Trainer(other, data).epoch(5)
+    assert same(one, other)
+
+
+def test_seeds_decide_the_order() -> None:
+    data, one, other = training_set(), tam(), tam()
+    fit(one, data, epochs=1, seed=0)
+    fit(other, data, epochs=1, seed=1)
+    assert not same(one, other)
+    seeds = {derived_seed(*parts) for parts in [(0,), (0, 0), (0, 1), (1, 0), (1, 1), (0, 1, 0), (1,)]}
+    assert len(seeds) == 6 or len(seeds) == 7
+    assert derived_seed(3, 4) == derived_seed(3, 4)
+
+
+def test_training_learns_the_keywords() -> None:
+    model, data = tam(), training_set(n=400)
+    history = fit(model, data, epochs=4, lr=1e-2)
+    assert history[-1].loss < 0.2 < history[0].loss
+    assert evaluate(model, keyword_set(100, seed=9)).accuracy > 0.95
+
+
+def test_the_model_can_be_measured_between_epochs() -> None:
+    model, interrupted, data = tam(), tam(), training_set()
+    fit(model, data, epochs=3)
+    curve = [evaluate(interrupted, data).accuracy for _ in epochs(interrupted, data, epochs=3)]
+    assert len(curve) == 3 and same(model, interrupted)
+
+
+def test_other_losses() -> None:
+    data, model = training_set(), tam()
+    history = fit(model, data, loss=losses.reverse_cross_entropy, epochs=1)
+    reference, batch_losses = tam(), []
+    trainer = Trainer(reference, data, loss=losses.reverse_cross_entropy)
+    batch_losses.append(trainer.epoch(derived_seed(0, 1)).loss)
+    assert history[0].loss == batch_losses[0] and 1.5 < history[0].loss < 2.5  # 4 (1 - p), p near 1/2
+    assert same(model, reference)
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def test_divergence_is_an_outcome() -> None:
+    with pytest.raises(Diverged, match="training loss is nan in epoch 1"):
+        fit(tam(), training_set(), loss=lambda logits, labels: losses.cross_entropy(logits, labels) * float("nan"))
+
+    def later(logits: Tensor, labels: Tensor) -> Tensor:
+        calls.append(1)
+        return losses.cross_entropy(logits, labels) / (1 if len(calls) <= 4 else 0)
+
+    calls: list[int] = []
+    with pytest.raises(Diverged, match="training loss is inf in epoch 2"):
+        fit(tam(), training_set(), loss=later)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_impossible_weights(value: float) -> None:
+    with pytest.raises(Diverged, match="sample weights must be finite with a positive mean"):
+        fit(tam(), training_set(), weights=torch.full((100,), value))
+
+
+def test_an_empty_set_is_refused() -> None:
+    with pytest.raises(ValueError, match="the training set is empty"):
+        Trainer(tam(), training_set().select(np.array([], dtype=np.int64)))
+
+
+def test_precision_is_checked() -> None:
+    with pytest.raises(ValueError, match="unknown precision 'fp16'; known: float32, bf16"), arithmetic(
+        torch.device("cpu"), "fp16"
+    ):
+        pass
+    model, data = tam(), training_set()
+    fit(model, data, epochs=1, precision="bf16")
+    assert not same(model, tam()) and all(p.dtype == torch.float32 for p in model.parameters())
+
+
+# --- measuring --------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_agrees_with_scikit_learn() -> None:
+    model, data = tam(), training_set(n=150)
+    fit(model, data, epochs=1, lr=3e-3)
+    got = evaluate(model, data, batch_size=32)
+    logits = predict(model, data)
+    probabilities = logits.double().softmax(-1).numpy()
+    truth = data.labels.numpy()
+    assert 0.5 < got.accuracy < 1.0
+    assert got.accuracy == accuracy_score(truth, probabilities.argmax(-1))
+    assert got.loss == pytest.approx(log_loss(truth, probabilities), rel=1e-6)
+    np.testing.assert_array_equal(got.correct, probabilities.argmax(-1) == truth)
+    assert got.correct.dtype == bool
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_predictions_are_in_the_order_of_the_set(kind: str) -> None:
+    data, model = training_set(kind, n=50), tam(kind)
+    fit(model, data, epochs=1)
+    alone = torch.cat([predict(model, data.select(np.array([i]))) for i in range(50)])
+    torch.testing.assert_close(predict(model, data, batch_size=7), alone, rtol=1e-4, atol=1e-6)
+    assert not model.training  # dropout is off, and stays so until the next epoch
+    torch.testing.assert_close(predict(model, data), predict(model, data), rtol=0, atol=0)
+
+
+def test_prediction_needs_no_gradient() -> None:
+    model = BiLSTM(VOCABULARY, 2, embedding=4, hidden=3)
+    assert not predict(model, training_set(n=5)).requires_grad
