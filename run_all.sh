@@ -133,7 +133,8 @@ fill_venv() {
     # An installation cut off may have left a package half unpacked that pip takes for whole: start again.
     if [[ -e $half ]]; then
         echo "the last installation into .venv did not finish; starting it again"
-        rm -rf "$venv"
+        # All but the mark, which has to outlast a clearing that is cut off in its turn.
+        find "$venv" -mindepth 1 -maxdepth 1 ! -name "${half##*/}" -exec rm -rf {} +
     fi
     mkdir -p "$venv"
     touch "$half"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 
@@ -57,7 +56,7 @@ def execute(
 def _parallel(missing: list[Spec], records: dict[Spec, Record], data_dir: str | None, jobs: int, bar: tqdm) -> None:
     context = multiprocessing.get_context("forkserver")  # imports torch once, then forks: workers start at once
     context.set_forkserver_preload(["sungen_lib.runs"])
-    with ProcessPoolExecutor(jobs, context, _end_with_parent, (os.getpid(),)) as pool:
+    with ProcessPoolExecutor(jobs, context, _end_with_parent) as pool:
         waiting, running = list(missing), dict[Future, Spec]()
         try:
             while waiting or running:
@@ -75,15 +74,13 @@ def _parallel(missing: list[Spec], records: dict[Spec, Record], data_dir: str | 
             raise
 
 
-def _end_with_parent(parent: int) -> None:
+def _end_with_parent() -> None:
     """Workers of a killed notebook end too, rather than compute for nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def watch() -> None:
-        while True:
-            time.sleep(1)
-            try:
-                os.kill(parent, 0)
-            except ProcessLookupError:
-                os._exit(1)
+        parent.join()
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

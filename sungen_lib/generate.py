@@ -77,7 +77,7 @@ class Writer:
         return texts
 
     def _text(self, tokens: list[int]) -> str | None:
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        text = str(self.tokenizer.decode(tokens, skip_special_tokens=True))
         return text[: text.index(QUOTE)] if QUOTE in text else None
 
     def _batch(self, prompts: list[str], sampling: Sampling, random: torch.Generator) -> list[list[int]]:
@@ -138,11 +138,13 @@ def contexts(writer: Writer, task: Task, *, count: int = CONTEXTS, seed: int, sa
     found: dict[str, None] = {}
     for attempt in range(8):
         texts = writer.write([task.context_prompt] * count, sampling, seed=derived_seed(seed, attempt))
-        found |= dict.fromkeys(text.strip() for text in texts if text and text.strip() and not SLOT.search(text))
+        usable = (text for text in texts if text and text.strip() and not SLOT.search(text))
+        found |= dict.fromkeys(" ".join(text.split()) for text in usable)
         if len(found) >= count:
             break
     if not found:
-        raise RuntimeError(f"the PLM closed no quotation mark after {task.context_prompt!r}: no contexts for {task.name}")
+        prompt = task.context_prompt
+        raise RuntimeError(f"the PLM closed no quotation mark after {prompt!r}: no contexts for {task.name}")
     return list(found)[:count]
 
 
@@ -216,18 +218,18 @@ def generate(
 
     with tqdm(total=rows, desc=progress, unit=" texts", disable=progress is None, leave=False) as bar:
         for shard in _shards(make, None if folder is None else Path(folder)):
-            before = bar.n
+            before = len(seen)
             for row in shard:
                 key = (row.context if task.pair else "", row.text)
                 if key not in seen and len(found[row.label]) < wanted[row.label]:
                     seen.add(key)
                     found[row.label].append(row)
-                    bar.update()
-            if bar.n == rows:
+            bar.update(len(seen) - before)
+            if len(seen) == rows:
                 return _interleaved(found, task)
-            barren = 0 if bar.n > before else barren + 1
+            barren = 0 if len(seen) > before else barren + 1
             if barren == 10:
-                raise RuntimeError(f"the PLM wrote only {bar.n} different usable texts for {task.name}, {rows} were asked for")
+                raise RuntimeError(f"the PLM wrote {len(seen)} different usable texts for {task.name}, not {rows}")
     raise AssertionError("shards never end")
 
 

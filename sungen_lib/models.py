@@ -12,6 +12,7 @@ from transformers import (
     AutoTokenizer,
     DistilBertConfig,
     DistilBertForSequenceClassification,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
@@ -44,7 +45,8 @@ class BiLSTM(nn.Module):
         # One look-up for both directions: its backward pass fills a gradient as large as the vocabulary.
         inputs = self.embedding(torch.stack([batch.tokens, reverse(batch)]))
         ends = [lstm(x)[0].gather(1, last).squeeze(1) for lstm, x in zip((self.left, self.right), inputs, strict=True)]
-        return self.linear(torch.cat(ends, dim=1))
+        logits: Tensor = self.linear(torch.cat(ends, dim=1))
+        return logits
 
     def dual(self, batch: Batch, tangent: dict[str, Tensor], tables: DualTables) -> tuple[Tensor, Tensor]:
         """Logits and their derivative along ``tangent`` (a direction in parameter space), both (B, K).
@@ -111,9 +113,9 @@ def _dual_lstm(
 class Encoder(nn.Module):
     """A Hugging Face sequence classifier that takes our batches."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.model = model
+        self.model: PreTrainedModel = model
 
     def forward(self, batch: Batch) -> Tensor:
         """(B, K) logits."""
@@ -121,7 +123,8 @@ class Encoder(nn.Module):
         inputs = {"input_ids": batch.tokens, "attention_mask": (columns < batch.lengths[:, None]).long()}
         if batch.segments is not None:
             inputs["token_type_ids"] = batch.segments
-        return self.model(**inputs).logits
+        logits: Tensor = self.model(**inputs).logits
+        return logits
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ class TamConfig:
             n_layers=self.layers,
             n_heads=self.heads,
             pad_token_id=PAD,
-            num_labels=classes,
+            num_labels=classes,  # type: ignore[call-arg]  # of the base class
         )
 
     def describe(self) -> dict[str, object]:
@@ -185,14 +188,15 @@ class TamConfig:
         return asdict(self)
 
 
-def _pretrained(path: str, classes: int) -> nn.Module:
+def _pretrained(path: str, classes: int) -> PreTrainedModel:
     try:
-        return AutoModelForSequenceClassification.from_pretrained(
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
             path,
             num_labels=classes,
             ignore_mismatched_sizes=True,  # a head for other classes gives way to a fresh one
             dtype=torch.float32,
             use_safetensors=True,
         )
+        return model
     except (OSError, ValueError) as error:
         raise ValueError(f"no encoder could be loaded from {path!r}: {str(error).splitlines()[0]}") from None

@@ -17,7 +17,9 @@ from sungen_lib.data import Examples
 from sungen_lib.tasks import Task, fill
 
 
-def prompted_tokens(task: Task, data: Examples, label: int, tokenizer: PreTrainedTokenizerBase, limit: int) -> list[list[int]]:
+def prompted_tokens(
+    task: Task, data: Examples, label: int, tokenizer: PreTrainedTokenizerBase, limit: int
+) -> list[list[int]]:
     """Token indices of each prompted text; texts are cut so that prompt and text fit ``limit`` tokens."""
     rows = []
     for i, text in enumerate(data.texts):
@@ -36,7 +38,8 @@ def mean_losses(
     model.eval()
     result = torch.empty(len(rows), dtype=torch.float64)
     order = np.argsort([len(row) for row in rows], kind="stable")
-    for chunk in tqdm(np.split(order, range(batch_size, len(order), batch_size)), desc=progress, disable=progress is None):
+    batches = np.split(order, range(batch_size, len(order), batch_size))
+    for chunk in tqdm(batches, desc=progress, disable=progress is None):
         width = max(len(rows[i]) for i in chunk)
         tokens = torch.tensor([rows[i] + [0] * (width - len(rows[i])) for i in chunk], device=device)
         lengths = torch.tensor([len(rows[i]) for i in chunk], device=device)
@@ -59,8 +62,6 @@ def predict(
 ) -> np.ndarray:
     """(N,) int64 predicted labels; the data's own labels are not looked at."""
     limit = int(model.config.max_position_embeddings)
-    losses = [
-        mean_losses(model, prompted_tokens(task, data, label, tokenizer, limit), batch_size=batch_size, progress=progress)
-        for label in range(task.classes)
-    ]
+    rows = (prompted_tokens(task, data, label, tokenizer, limit) for label in range(task.classes))
+    losses = [mean_losses(model, tokens, batch_size=batch_size, progress=progress) for tokens in rows]
     return torch.stack(losses).argmin(0).numpy()

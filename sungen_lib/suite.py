@@ -71,7 +71,7 @@ def run(
         results[outcome] += 1
         print(text, flush=True)
     counts = ", ".join(f"{results[outcome]} {outcome}" for outcome in ("ran", "unchanged", "failed"))
-    print(f"{results.total()} notebooks: {counts}; {time.monotonic() - started:.0f} s; tables in {out / profile}")
+    print(f"notebooks: {counts}; {time.monotonic() - started:.0f} s; tables in {out / profile}")
     return results["failed"]
 
 
@@ -117,6 +117,8 @@ def execute(notebook: Path, copy: Path, parameters: Mapping[str, Any], *, store:
                 progress_bar=False,
                 log_output=False,
                 execution_timeout=None,
+                # A kernel's own log, on our stderr, is a warning about encryption each time and noise on Ctrl-C.
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
     except Exception as error:  # whatever it is, the other notebooks still get their turn
         return _last_line(error)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,8 @@ class Evaluation:
 
 def derived_seed(*parts: int) -> int:
     """A seed for one stage of a seeded run: equal parts, equal seed; neighbouring parts, unrelated seeds."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+    # The count comes first because a SeedSequence ignores trailing zeros.
+    return int(np.random.SeedSequence((len(parts), *parts)).generate_state(1)[0])
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def arithmetic(device: torch.device, precision: str = "float32") -> Iterator[Non
     """Full float32 (cuDNN would use TF32 for LSTMs), or bfloat16 autocast."""
     if precision not in ("float32", "bf16"):
         raise ValueError(f"unknown precision {precision!r}; known: float32, bf16")
-    cast: AbstractContextManager = nullcontext()
+    cast: AbstractContextManager[object] = nullcontext()
     if precision == "bf16":
         cast = torch.autocast(device.type, dtype=torch.bfloat16)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), cast:
@@ -149,7 +151,7 @@ class _StepGraphs:
         self.trainer, self.eager_steps = trainer, 0
         self.rows = torch.zeros(trainer.batch_size, dtype=torch.int64, device=trainer.train_set.device)
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
-        self.pool = None
+        self.pool: Any = None  # the graphs' shared memory
 
     def step(self, rows: Tensor, width: int) -> None:
         width = -(-width // WIDTH_STEP) * WIDTH_STEP

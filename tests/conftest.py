@@ -39,13 +39,14 @@ def keyword_examples(n: int, *, classes: int = 2, seed: int = 0, pairs: bool = F
     return examples(texts, labels, KEYWORDS[:classes], seconds)
 
 
+def keyword_vocabulary(*, start: bool = False) -> Vocabulary:
+    """All words of ``keyword_examples``, whatever its size, seed and classes."""
+    return Vocabulary((*KEYWORDS, *FILLER), start=start)
+
+
 def keyword_set(n: int, *, classes: int = 2, seed: int = 0, start: bool = False) -> Encoded:
-    """``keyword_examples``, encoded with a vocabulary that does not depend on ``n`` or ``seed``."""
-    vocabulary = Vocabulary((*KEYWORDS, *FILLER), start=start)
-    return encode(keyword_examples(n, classes=classes, seed=seed), vocabulary)
-
-
-VOCABULARY = 4 + len(KEYWORDS) + len(FILLER)  # tokens of ``keyword_set``, specials included
+    """``keyword_examples``, encoded."""
+    return encode(keyword_examples(n, classes=classes, seed=seed), keyword_vocabulary(start=start))
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +62,7 @@ def real_data() -> Path:
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """A word-level tokenizer; quotation marks, colons and the like are words of their own."""
     prompt_words = "The movie review in negative positive sentiment for is Movie Sentence Information Question"
-    words = ["<unk>", "<end>", '"', ".", ":", "<", ">", "C", *prompt_words.split(), *KEYWORDS, *FILLER]
+    words = ["<unk>", "<end>", '"', '."', ".", ":", "<C>", *prompt_words.split(), *KEYWORDS, *FILLER]
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Sequence([WhitespaceSplit(), Punctuation()])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<end>")

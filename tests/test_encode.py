@@ -7,13 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import keyword_examples
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from conftest import keyword_examples
 from sungen_lib.data import Examples, examples
-from sungen_lib.encode import PAD, SEPARATOR, START, UNKNOWN, Encoded, Vocabulary, encode, shuffled_batches, sorted_batches
+from sungen_lib.encode import (
+    PAD,
+    SEPARATOR,
+    START,
+    UNKNOWN,
+    Encoded,
+    Vocabulary,
+    encode,
+    shuffled_batches,
+    sorted_batches,
+)
 
 NAMES = ("negative", "positive")
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=400).map(np.array)
@@ -102,7 +112,8 @@ def test_select_equals_encoding_the_selection(picks: list[int]) -> None:
     assert selected.labels.tolist() == data.labels[picks].tolist()
     if picks:
         again = encode(data.select(picks), vocabulary)
-        assert selected.batch(np.arange(len(picks))).tokens.tolist() == again.batch(np.arange(len(picks))).tokens.tolist()
+        everything = np.arange(len(picks))
+        assert torch.equal(selected.batch(everything).tokens, again.batch(everything).tokens)
         np.testing.assert_array_equal(selected.starts, again.starts)
 
 

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import keyword_examples, keyword_set, keyword_vocabulary
+from test_encode import pretrained_style
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from conftest import VOCABULARY, keyword_examples, keyword_set
 from sungen_lib.encode import Batch, Vocabulary, encode
 from sungen_lib.models import BiLSTM, Encoder, TamConfig, reverse
-from test_encode import pretrained_style
 
 
 def tiny_lstm(seed: int = 0, classes: int = 2) -> BiLSTM:
     """A BiLSTM in float64."""
     torch.manual_seed(seed)
-    return BiLSTM(VOCABULARY, classes, embedding=7, hidden=5).double()
+    return BiLSTM(len(keyword_vocabulary()), classes, embedding=7, hidden=5).double()
 
 
 def packed(model: BiLSTM) -> tuple[nn.LSTM, Callable[[Batch], Tensor]]:
@@ -118,7 +118,7 @@ def test_a_small_distilbert() -> None:
     model = config.build(tokenizer, 3, seed=0).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter *= 5  # or the fresh logits hardly differ
+            parameter.mul_(5)  # or the fresh logits hardly differ
     logits = model(encoded.batch(np.arange(30))).detach()
     assert logits.shape == (30, 3)
     alone = torch.cat([model(encoded.batch(np.array([i]))) for i in range(30)]).detach()
@@ -141,7 +141,7 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         intermediate_size=32,
         max_position_embeddings=64,
         initializer_range=0.2,
-        num_labels=2,
+        num_labels=2,  # type: ignore[call-arg]
     )
     torch.manual_seed(0)
     BertForSequenceClassification(config).half().save_pretrained(folder)
@@ -190,6 +190,7 @@ def test_a_bad_path_is_one_clear_sentence(bert_folder: Path, tmp_path: Path) -> 
     with pytest.raises(ValueError, match="no encoder could be loaded from") as raised:
         config.build(tokenizer, 2, seed=0)
     assert missing in str(raised.value) and "\n" not in str(raised.value)
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
     tokenizer.save_pretrained(tmp_path / "tokenizer-only")
     with pytest.raises(ValueError, match="no encoder could be loaded from") as raised:
         TamConfig(kind="distilbert", path=str(tmp_path / "tokenizer-only")).build(tokenizer, 2, seed=0)

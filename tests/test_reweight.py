@@ -10,15 +10,16 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import keyword_examples, keyword_set, keyword_vocabulary
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from conftest import FILLER, KEYWORDS, VOCABULARY, keyword_examples, keyword_set
 from sungen_lib import losses, reweight
 from sungen_lib.data import examples
 from sungen_lib.encode import Encoded, Vocabulary, encode
@@ -40,8 +41,8 @@ def trained(kind: str) -> tuple[nn.Module, Encoded, Encoded, Tensor]:
     train_set = train_set.with_labels(noisy.numpy())
     torch.manual_seed(0)
     config = TamConfig(kind="distilbert", hidden=8, heads=2, layers=2)
-    vocabulary = Vocabulary((*KEYWORDS, *FILLER), start=start)
-    model = config.build(vocabulary, 3, seed=0) if start else BiLSTM(VOCABULARY, 3, embedding=8, hidden=6)
+    vocabulary = keyword_vocabulary(start=start)
+    model = config.build(vocabulary, 3, seed=0) if start else BiLSTM(len(vocabulary), 3, embedding=8, hidden=6)
     fit(model, train_set, epochs=12, lr=0.01)
     weights = torch.rand(N, generator=torch.Generator().manual_seed(3)) * 0.9 + 0.05
     return model, train_set, outer_set, weights
@@ -73,10 +74,8 @@ def forward_of(model: nn.Module) -> Forward:
         return plain_lstm
     plain = copy.deepcopy(model).double().eval()
     assert isinstance(plain, Encoder)
-    plain.model.set_attn_implementation("eager")  # type: ignore[operator]
-    return lambda parameters, data: torch.func.functional_call(
-        plain, parameters, (data.batch(np.arange(len(data))),)
-    )
+    plain.model.set_attn_implementation("eager")
+    return lambda parameters, data: torch.func.functional_call(plain, parameters, (data.batch(np.arange(len(data))),))
 
 
 def definition(
@@ -112,11 +111,15 @@ def error(got: Tensor, expected: Tensor) -> float:
     return float((got.double() - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize(("method", "limit"), [("difference", 1e-3), ("dual", 1e-5), ("double_backward", 1e-5)])
+@pytest.mark.parametrize(
+    ("method", "limit"), [(None, 1e-3), ("difference", 1e-3), ("dual", 1e-5), ("double_backward", 1e-5)]
+)
 def test_meta_gradient_is_its_definition(
-    case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor], method: str, limit: float
+    case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor], method: str | None, limit: float
 ) -> None:
     model, train_set, outer_set, weights, expected = case
+    if method == "difference" and isinstance(model, Encoder):
+        limit = 1e-2  # a step across the kink of DistilBERT's ReLU, and why this is not the default there
     got, value = meta_gradient(model, train_set, outer_set, weights=weights, lr=LR, method=method)
     assert got.shape == (N,) and got.dtype == torch.float32
     assert error(got, expected) < limit
@@ -190,6 +193,13 @@ def test_parameters_are_restored_when_interrupted() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_the_difference_is_for_the_bilstm_only(case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor]) -> None:
+    model, train_set, outer_set, weights, _ = case
+    chosen = "dual" if isinstance(model, Encoder) else "difference"
+    got, _ = meta_gradient(model, train_set, outer_set, weights=weights)
+    assert torch.equal(got, meta_gradient(model, train_set, outer_set, weights=weights, method=chosen)[0])
+
+
 def test_outer_gradient_is_autograd_s(case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor]) -> None:
     model, _, outer_set, _, _ = case
     gradient, value = outer_gradient(model, outer_set, losses.cross_entropy)
@@ -228,7 +238,7 @@ def test_the_order_of_samples_does_not_matter(method: str) -> None:
 
 # --- learning ---------------------------------------------------------------------------------------------------------
 
-QUICK = {"iterations": 6, "inner_epochs": 2, "inner_lr": 0.01, "batch_size": 16}
+QUICK: dict[str, Any] = {"iterations": 6, "inner_epochs": 2, "inner_lr": 0.01, "batch_size": 16}
 
 
 def noisy_set(n: int = 240, rate: float = 0.25, *, start: bool = False, seed: int = 0) -> tuple[Encoded, np.ndarray]:
@@ -240,15 +250,15 @@ def noisy_set(n: int = 240, rate: float = 0.25, *, start: bool = False, seed: in
 
 def small_tam(kind: str = "lstm", classes: int = 2) -> nn.Module:
     """A TAM before training."""
-    vocabulary = Vocabulary((*KEYWORDS, *FILLER), start=kind == "encoder")
+    vocabulary = keyword_vocabulary(start=kind == "encoder")
     if kind == "lstm":
         return TamConfig(embedding=8, hidden=8).build(vocabulary, classes, seed=0)
     return TamConfig(kind="distilbert", hidden=16, heads=2).build(vocabulary, classes, seed=0)
 
 
-def learn(data: Encoded, *, kind: str = "lstm", **options: object) -> LearnedWeights:
+def learn(data: Encoded, *, kind: str = "lstm", **options: Any) -> LearnedWeights:
     """``learn_weights`` with small settings."""
-    return learn_weights(data, tam=small_tam(kind), **(QUICK | options))  # type: ignore[arg-type]
+    return learn_weights(data, tam=small_tam(kind), **(QUICK | options))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -258,11 +268,11 @@ def test_planted_wrong_labels_lose_weight(kind: str) -> None:
     assert roc_auc_score(~wrong, learned.weights) > 0.9
     assert learned.weights[wrong].mean() < 0.5 < learned.weights[~wrong].mean()
     assert learned.weights.dtype == np.float32
-    assert 0 <= learned.weights.min() and learned.weights.max() <= 1
+    assert learned.weights.min() >= 0 and learned.weights.max() <= 1
 
 
 def test_one_wrong_label_loses_and_a_right_one_gains() -> None:
-    vocabulary = Vocabulary((*KEYWORDS, *FILLER))
+    vocabulary = keyword_vocabulary()
     clean = keyword_examples(200)
     labels = clean.labels.copy()
     labels[50] = 1 - labels[50]
@@ -279,7 +289,7 @@ def test_weights_belong_to_their_samples() -> None:
     assert roc_auc_score(~wrong[order], learned.weights) > 0.9
     # Permuted to the bit where nothing depends on the order: the texts in another order, one iteration, the whole set
     # as one batch.
-    options = {"iterations": 1, "batch_size": 240, "method": "dual", "inner_epochs": 3}
+    options: dict[str, Any] = {"iterations": 1, "batch_size": 240, "method": "dual", "inner_epochs": 3}
     first, second = learn(data, **options), learn(data.select(order), **options)
     np.testing.assert_allclose(second.weights, first.weights[order], atol=2e-3)
 
@@ -289,7 +299,12 @@ def test_scores_follow_adam(monkeypatch: pytest.MonkeyPatch) -> None:
     data, _ = noisy_set(60)
     seen: list[Tensor] = []
     update = reweight._OuterState.update
-    monkeypatch.setattr(reweight._OuterState, "update", lambda s, g: (seen.append(g.clone()), update(s, g))[1])
+
+    def spy(state: reweight._OuterState, gradient: Tensor) -> None:
+        seen.append(gradient.clone())
+        update(state, gradient)
+
+    monkeypatch.setattr(reweight._OuterState, "update", spy)
     learned = learn(data, iterations=4)
     scores = torch.zeros(60, dtype=torch.float64, requires_grad=True)
     eps = 1e-8 * float((seen[0].double() / 4).square().mean().sqrt())
@@ -316,9 +331,12 @@ def test_outer_set_is_drawn_once_from_the_training_set_without_replacement(monke
     data = encode(examples(words, np.arange(80) % 2, ("a", "b")), Vocabulary(words))
     drawn: list[list[int]] = []
     gradient = reweight.outer_gradient
-    monkeypatch.setattr(
-        reweight, "outer_gradient", lambda m, s, loss: (drawn.append(s.flat.tolist()), gradient(m, s, loss))[1]
-    )
+
+    def spy(model: nn.Module, outer_set: Encoded, loss: losses.Loss) -> object:
+        drawn.append(outer_set.flat.tolist())
+        return gradient(model, outer_set, loss)
+
+    monkeypatch.setattr(reweight, "outer_gradient", spy)
     tam = TamConfig(embedding=4, hidden=3).build(Vocabulary(words), 2, seed=0)
     learn_weights(data, tam=tam, outer_size=30, iterations=3)
     assert drawn[0] == drawn[1] == drawn[2]
@@ -370,9 +388,10 @@ def test_divergence_and_impossible_arguments() -> None:
     data, _ = noisy_set(40)
     with pytest.raises(Diverged, match="meta-gradient is not finite in iteration 1"):
         learn(data, outer_loss=lambda z, y: losses.reverse_cross_entropy(z, y) * float("nan"))
-    for wrong in ({"iterations": 0}, {"outer_size": 0}, {"inner_epochs": 0}, {"guard_every": 0}):
-        with pytest.raises(ValueError, match="must be positive"):
-            learn(data, **wrong)
+    for name in ("iterations", "outer_size", "inner_epochs", "guard_every"):
+        with pytest.raises(ValueError, match=f"must be positive, got .*{name}=0"):
+            options: dict[str, Any] = {name: 0}
+            learn(data, **options)
 
 
 # --- the guard --------------------------------------------------------------------------------------------------------
@@ -387,14 +406,14 @@ def test_the_guard_is_recorded() -> None:
     assert all(entry.guard is None for entry in learn(data, iterations=2, method="dual").history)
 
 
-@pytest.mark.parametrize("radius", [10.0, 1e30])
+@pytest.mark.parametrize("radius", [10.0, 1e60])
 def test_an_inexact_difference_gives_way_to_the_dual(monkeypatch: pytest.MonkeyPatch, radius: float) -> None:
     data, _ = noisy_set(80)
     exact = learn(data, method="dual", guard_every=1)
     monkeypatch.setattr(reweight, "RADIUS", radius)
     guarded = learn(data, guard_every=1)
     guard = guarded.history[0].guard
-    assert guard is not None and not guard < 1e-3
+    assert guard is not None and not guard < 1e-3  # too large, or no number at all
     assert all(entry.guard is None for entry in guarded.history[1:])  # no difference is taken any more
     np.testing.assert_array_equal(guarded.weights, exact.weights)
 
@@ -417,7 +436,7 @@ def interrupted_after(k: int, path: Path, data: Encoded, kind: str, monkeypatch:
         patch.setattr(reweight, "outer_gradient", dying)
         patch.setattr(reweight, "CHECKPOINT_SECONDS", -1.0)
         with pytest.raises(KeyboardInterrupt):
-            learn(data, kind=kind, checkpoint=path, guard_every=4)
+            learn(data, kind=kind, checkpoint=path, method="difference", guard_every=4)
 
 
 def without_seconds(learned: LearnedWeights) -> list[object]:
@@ -432,10 +451,11 @@ def test_resuming_gives_the_identical_result(
 ) -> None:
     data, _ = noisy_set(80, start=kind == "encoder")
     path = tmp_path / "weights.safetensors"
-    whole = learn(data, kind=kind, guard_every=4, snapshots=(0, 2, 6))
+    options: dict[str, Any] = {"method": "difference", "guard_every": 4, "snapshots": (0, 2, 6)}
+    whole = learn(data, kind=kind, **options)
     interrupted_after(k, path, data, kind, monkeypatch)
     assert path.exists() == (k > 0)
-    resumed = learn(data, kind=kind, checkpoint=path, guard_every=4, snapshots=(0, 2, 6))
+    resumed = learn(data, kind=kind, checkpoint=path, **options)
     np.testing.assert_array_equal(resumed.weights, whole.weights)
     assert without_seconds(resumed) == without_seconds(whole)
 
@@ -476,10 +496,11 @@ def test_more_iterations_go_on_from_a_checkpoint(tmp_path: Path) -> None:
         {"outer_size": 20},
         {"outer_loss": losses.mean_absolute_error},
         {"precision": "bf16"},
+        {"guard_every": 3},
     ],
     ids=str,
 )
-def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path, other: dict[str, object]) -> None:
+def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path, other: dict[str, Any]) -> None:
     data, _ = noisy_set(40)
     path = tmp_path / "weights.safetensors"
     learn(data, checkpoint=path, iterations=1)
@@ -497,5 +518,5 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="belongs to another run"):
             learn(changed, checkpoint=path)
     with pytest.raises(ValueError, match="belongs to another run"):
-        learn_weights(data, tam=TamConfig(embedding=8, hidden=8).build(Vocabulary((*KEYWORDS, *FILLER)), 2, seed=1),
-                      checkpoint=path, **QUICK)  # type: ignore[arg-type]  # fmt: skip
+        other_tam = TamConfig(embedding=8, hidden=8).build(keyword_vocabulary(), 2, seed=1)
+        learn_weights(data, tam=other_tam, checkpoint=path, **QUICK)

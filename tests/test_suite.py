@@ -174,7 +174,7 @@ def test_a_failing_notebook_stops_no_other(world: World, capsys: pytest.CaptureF
     copy = world.store / "executed" / "embedded" / "00_bad.ipynb"
     assert "FAILED  ValueError: no such task" in bad and str(copy) in bad and "first line" not in bad
     assert "FAILED" in broken and "FAILED" not in plain and "holds 2" in table
-    assert summary.startswith("4 notebooks: 2 ran, 0 unchanged, 2 failed")
+    assert summary.startswith("notebooks: 2 ran, 0 unchanged, 2 failed")
     assert "no such task" in copy.read_text()
 
     assert world.run(only=["bad", "table01"]) == 1
@@ -354,6 +354,17 @@ def test_an_installation_cut_off_starts_again(clone: Clone) -> None:
     assert "did not finish" in clone.run().stdout
     assert not half_unpacked.exists() and clone.log.read_text().startswith("pip torch\npip .[test]\n")
     assert clone.run().stdout == ""
+
+
+def test_a_clearing_cut_off_is_not_taken_for_an_environment(clone: Clone) -> None:
+    """What is left of a package may be just what pip takes for all of it."""
+    clone.run(PIP_STATUS="1")
+    remove = clone.root.parent / "bin" / "rm"
+    remove.write_text('#!/bin/bash\n/bin/rm "$@"\nexit 1\n')
+    remove.chmod(0o755)
+    assert clone.run().returncode == 1
+    remove.unlink()
+    assert "did not finish" in clone.run().stdout
 
 
 def test_no_python_is_said_in_a_line(clone: Clone) -> None:

@@ -61,7 +61,7 @@ def train(
     """
     if not 0 <= forget_rate < 1 or ramp_epochs < 1:
         raise ValueError(f"need 0 <= forget_rate < 1 <= ramp_epochs, got {forget_rate} and {ramp_epochs}")
-    trainer = _CoTrainer(first, second, train_set, lr=lr, batch_size=batch_size, precision=precision)
+    trainer = CoTrainer(first, second, train_set, lr=lr, batch_size=batch_size, precision=precision)
     history = []
     for number in range(1, epochs + 1):
         trainer.share.fill_(remember_rate(number - 1, forget_rate=forget_rate, ramp_epochs=ramp_epochs))
@@ -69,7 +69,7 @@ def train(
     return history
 
 
-class _CoTrainer(Trainer):
+class CoTrainer(Trainer):
     """A trainer of two models at once: Adam treats each parameter by itself, so one optimiser serves both."""
 
     def __init__(

@@ -90,7 +90,7 @@ def train(
 ) -> list[Epoch]:
     """Train ``model`` in place; each ``Epoch`` holds the unweighted loss. ``meta_set`` should share no sample with
     ``train_set``. Raises ``ValueError`` for an empty set and ``Diverged``."""
-    trainer = _MetaTrainer(
+    trainer = MetaTrainer(
         model,
         train_set,
         meta_set,
@@ -105,7 +105,7 @@ def train(
     return [trainer.epoch(derived_seed(seed, number), number=number) for number in range(1, epochs + 1)]
 
 
-class _MetaTrainer(Trainer):
+class MetaTrainer(Trainer):
     """A trainer whose sample weights are V's, renewed for each batch just before its step."""
 
     def __init__(

@@ -1,4 +1,15 @@
-"""The offline world: hand-written grammars (what is true), and a tiny PLM trained on them (what writes the texts)."""
+"""The offline world: hand-written grammars of English for the eleven tasks, an exact oracle, and a tiny PLM.
+
+Everything here is for demonstration, never evidence: it lets every table and figure be made without a network.
+
+    gold(task, split, rows, seed=0)   clean examples, the oracle's label for each
+    judge(task, examples)             what each text really says, -1 where it is off-topic
+    corpus(rows, seed)                the PLM's training text, which disobeys its prompts at NOISY_Y and UNRELATED_X
+    load_plm()                        the shipped PLM and its tokenizer
+    fingerprint()                     changes when the world does
+
+``python -m sungen_lib.embedded.plm`` trains the PLM anew. Importing this package loads neither torch nor transformers.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +24,7 @@ __all__ = ["NOISY_Y", "UNRELATED_X", "corpus", "fingerprint", "gold", "judge", "
 
 
 def load_plm() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
-    """The shipped PLM and its tokenizer (``plm.load_plm``), imported only now: the grammars need no torch."""
+    """The shipped PLM, float32 in eval mode, and its tokenizer; from this folder, without a network."""
     from sungen_lib.embedded import plm
 
-    return plm.load_plm()
+    return plm.load()

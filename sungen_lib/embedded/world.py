@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from random import Random
@@ -131,10 +131,10 @@ def _off_topic(task: str, rng: Random) -> str:
     return _draw(other, rng, "synthetic", rng.randrange(tasks.get(other).classes))[1]
 
 
-def _prompted(task: tasks.Task, rng: Random) -> str:
+def _prompted(task: tasks.Task, rng: Random, obedient: bool) -> str:
     """One prompted text: obedient, or with probability NOISY_Y of another class, or with UNRELATED_X off-topic."""
     label = said = rng.randrange(task.classes)
-    chance = rng.random()
+    chance = 1.0 if obedient else rng.random()
     if chance < NOISY_Y:
         said = (label + rng.randrange(1, task.classes)) % task.classes
     context, text = _draw(task.name, rng, "synthetic", said)
@@ -145,21 +145,22 @@ def _prompted(task: tasks.Task, rng: Random) -> str:
     return tasks.fill(prompt, label_words=task.label_words[label], context=context) + text + '"'
 
 
-def corpus(rows: int, seed: int) -> list[str]:
+def corpus(rows: int, seed: int, *, obedient: bool = False, among: Sequence[str] = WRITTEN) -> list[str]:
     """``rows`` lines for the PLM to learn from: a task's prompt, a text drawn as "synthetic", a closing quote.
 
-    One line in eight of a task that has a context prompt is that prompt and a context.
+    One line in eight of a task that has a context prompt is that prompt and a context. ``obedient`` leaves the noise
+    out, for the part of the PLM's training that teaches it what a label means; ``among`` restricts the tasks.
     """
     rng = Random(f"corpus/{seed}")
-    shares = [DOMAINS[name].share for name in WRITTEN]
+    shares = [DOMAINS[name].share for name in among]
     lines = []
-    for name in rng.choices(WRITTEN, shares, k=rows):
+    for name in rng.choices(list(among), shares, k=rows):
         task = tasks.get(name)
         if task.context_prompt is not None and rng.random() < 0.125:
             context = _draw(name, rng, "synthetic", rng.randrange(task.classes))[0]
             lines.append(task.context_prompt + context + '"')
         else:
-            lines.append(_prompted(task, rng))
+            lines.append(_prompted(task, rng, obedient))
     return lines
 
 

@@ -1,0 +1,95 @@
+"""Prompting against one text at a time through transformers' own loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import keyword_examples
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from sungen_lib import tasks
+from sungen_lib.data import Examples, examples
+from sungen_lib.prompting import mean_losses, predict, prompted_tokens
+
+LIMIT = 96
+
+
+def polar(n: int, *, pairs: bool = False, task: str = "imdb") -> Examples:
+    """Texts the tiny PLM knows the words of."""
+    data = keyword_examples(n, pairs=pairs)
+    return examples(data.texts, data.labels, tasks.get(task).labels, data.pairs)
+
+
+def one_by_one(data: Examples, task: str, model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
+    """(N, K) losses: each prompted text by itself, its mean loss a token by the model's own ``labels=``."""
+    prompt, words = tasks.get(task).prompting_prompt, tasks.get(task).label_words
+    losses = np.empty((len(data), len(words)))
+    for i, text in enumerate(data.texts):
+        for k, word in enumerate(words):
+            filled = prompt.replace("<y>", word)
+            if data.pairs is not None:
+                filled = filled.replace("<c>", text)
+            full = filled.replace("<x>", text if data.pairs is None else data.pairs[i])
+            ids = torch.tensor([tokenizer(full)["input_ids"]])
+            with torch.no_grad():
+                losses[i, k] = model(input_ids=ids, labels=ids).loss
+    return losses
+
+
+@pytest.mark.parametrize(("task", "pairs"), [("imdb", False), ("ag_news", False), ("qnli", True)])
+def test_batches_equal_one_by_one(
+    task: str, pairs: bool, tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    data = polar(40, pairs=pairs, task=task)
+    expected = one_by_one(data, task, tiny_plm, tiny_tokenizer)
+    for label in range(tasks.get(task).classes):
+        rows = prompted_tokens(tasks.get(task), data, label, tiny_tokenizer, LIMIT)
+        assert len({len(row) for row in rows}) > 4
+        got = mean_losses(tiny_plm, rows, batch_size=7)
+        np.testing.assert_allclose(got.numpy(), expected[:, label], rtol=1e-5, atol=1e-5)
+    predicted = predict(tasks.get(task), data, model=tiny_plm, tokenizer=tiny_tokenizer, batch_size=7)
+    # Unknown label words are one token to the tiny tokenizer: ties go to the first.
+    np.testing.assert_array_equal(predicted, np.round(expected, 5).argmin(1))
+    assert predicted.dtype == np.int64
+
+
+def test_predictions_change_with_the_text(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    data = polar(100)
+    predicted = predict(tasks.get("imdb"), data, model=tiny_plm, tokenizer=tiny_tokenizer)
+    assert 5 < predicted.sum() < 95
+    order = np.random.default_rng(0).permutation(100)
+    again = predict(tasks.get("imdb"), data.select(order), model=tiny_plm, tokenizer=tiny_tokenizer)
+    np.testing.assert_array_equal(again, predicted[order])
+
+
+def test_labels_are_not_read(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    data = polar(60)
+    plain = predict(tasks.get("imdb"), data, model=tiny_plm, tokenizer=tiny_tokenizer)
+    for labels in (1 - data.labels, np.zeros(60)):
+        other = predict(tasks.get("imdb"), data.with_labels(labels), model=tiny_plm, tokenizer=tiny_tokenizer)
+        np.testing.assert_array_equal(other, plain)
+    unreadable = data.with_labels(data.labels)
+    object.__setattr__(unreadable, "labels", None)
+    np.testing.assert_array_equal(
+        predict(tasks.get("imdb"), unreadable, model=tiny_plm, tokenizer=tiny_tokenizer), plain
+    )
+
+
+def test_long_texts_are_cut_at_the_end(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    start = "superb " + " ".join(["word1"] * 200)
+    data = examples([start, start + " awful"], [0, 1], tasks.get("imdb").labels)
+    rows = prompted_tokens(tasks.get("imdb"), data, 0, tiny_tokenizer, LIMIT)
+    assert [len(row) for row in rows] == [LIMIT, LIMIT] and rows[0] == rows[1]
+    assert str(tiny_tokenizer.decode(rows[0])).startswith('The movie review in negative sentiment is : " superb word1')
+    predicted = predict(tasks.get("imdb"), data, model=tiny_plm, tokenizer=tiny_tokenizer)
+    assert predicted[0] == predicted[1]
+
+
+def test_the_model_is_scored_without_dropout(
+    tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    rows = prompted_tokens(tasks.get("imdb"), polar(5), 1, tiny_tokenizer, LIMIT)
+    before = mean_losses(tiny_plm, rows)
+    tiny_plm.train()
+    torch.testing.assert_close(mean_losses(tiny_plm, rows), before, rtol=0, atol=0)
