@@ -27,4 +27,4 @@ def load_plm() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
     """The shipped PLM, float32 in eval mode, and its tokenizer; from this folder, without a network."""
     from sungen_lib.embedded import plm
 
-    return plm.load()
+    return plm.load_plm()
