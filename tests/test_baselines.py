@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -20,7 +21,7 @@ from sungen_lib import train as training
 from sungen_lib.baselines import cleanlab, confidence, coteaching, meta_weight_net, temporal_ensembling, tfidf_logreg
 from sungen_lib.data import Examples, examples
 from sungen_lib.encode import Encoded
-from sungen_lib.models import BiLSTM
+from sungen_lib.models import BiLSTM, TamConfig
 
 
 def model(seed: int = 0) -> BiLSTM:
@@ -274,6 +275,18 @@ def test_meta_weight_net_repeats_itself() -> None:
     assert not torch.equal(trained(1), trained(2))
 
 
+def test_the_real_step_keeps_dropout() -> None:
+    """The lookahead turns an encoder's dropout off; the step that counts must have it again."""
+    train_set = keyword_set(8, start=True)
+    tokenizer = keyword_vocabulary(start=True)
+    tam = TamConfig(kind="distilbert", hidden=8, layers=1, heads=1).build(tokenizer, 2, seed=0)
+    modes = []
+    tam.register_forward_hook(lambda module, *_: modes.append(module.training))
+    meta_weight_net.train(tam, train_set, train_set, epochs=1, batch_size=4)
+    assert len(modes) >= 2 and modes[-1]
+    assert modes.count(True) == 2  # one real step a batch, and nothing else with dropout
+
+
 def test_meta_weight_net_needs_a_meta_set() -> None:
     with pytest.raises(ValueError, match="meta set is empty"):
         meta_weight_net.train(model(), keyword_set(4), keyword_set(4).select(np.arange(0)))
@@ -320,26 +333,31 @@ def test_ensembling_step_is_that_of_the_definition() -> None:
 
 def test_ensembling_holds_outputs_to_their_past() -> None:
     """Without weight, and in the first epoch, it is ordinary training; with a large one outputs hardly move after."""
-    train_set, _ = noisy_set(64, 0.3)
-    first, plain = model(), model()
-    training.fit(first, train_set, epochs=1, lr=0.02, batch_size=8, seed=4)
-    training.fit(plain, train_set, epochs=4, lr=0.02, batch_size=8, seed=4)
+    train_set, _ = noisy_set(128, 0.4)
+    settings = {"lr": 0.02, "batch_size": 8, "seed": 4}
+    taught = model()
+    training.fit(taught, keyword_set(256, seed=2), epochs=2, lr=0.02, batch_size=8)
 
-    def trained(max_weight: float, epochs: int = 4) -> BiLSTM:
-        tam = model()
-        temporal_ensembling.train(
-            tam, train_set, max_weight=max_weight, ramp_epochs=1, epochs=epochs, lr=0.02, batch_size=8, seed=4
-        )
+    def trained(epochs: int, max_weight: float | None) -> BiLSTM:
+        tam = copy.deepcopy(taught)
+        if max_weight is None:
+            training.fit(tam, train_set, epochs=epochs, **settings)
+        else:
+            temporal_ensembling.train(
+                tam, train_set, max_weight=max_weight, ramp_epochs=1, epochs=epochs, **settings  # type: ignore[arg-type]
+            )
         return tam
 
-    torch.testing.assert_close(state(trained(0.0)), state(plain), rtol=0, atol=1e-4)
-    torch.testing.assert_close(state(trained(300.0, epochs=1)), state(first), rtol=0, atol=1e-4)
-    start = training.predict(first, train_set).softmax(-1)
+    torch.testing.assert_close(state(trained(4, 0.0)), state(trained(4, None)), rtol=0, atol=1e-4)
+    torch.testing.assert_close(state(trained(1, 300.0)), state(trained(1, None)), rtol=0, atol=1e-4)
+    start = training.predict(trained(1, None), train_set).softmax(-1)
 
     def moved(tam: BiLSTM) -> float:
         return float((training.predict(tam, train_set).softmax(-1) - start).abs().mean())
 
-    assert moved(trained(300.0)) < 0.5 * moved(plain)
+    # Held to their past, not to zeros: with nothing remembered all outputs would be drawn to (0.5, 0.5).
+    undecided = float((start - 0.5).abs().mean())
+    assert moved(trained(4, 300.0)) < 0.5 * min(moved(trained(4, None)), undecided)
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": 1.0}, {"max_weight": -1.0}, {"ramp_epochs": 0}])
