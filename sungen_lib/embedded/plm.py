@@ -43,8 +43,8 @@ class Phase:
 
 
 # A model this small learns the language first and only then, without noise in the way, what a label asks for: last of
-# all in reviews, where negation and contrast stand between the label and the words. The noisy phases that follow
-# teach it to disobey at the stated rates.
+# all in reviews, where negation and contrast stand between the label and the words, at the cost of the topics, which
+# are then taught again. The noisy phase at the end teaches it to disobey at the stated rates.
 SINGLE = tuple(name for name in world.WRITTEN if not tasks.get(name).pair)
 REVIEWS = ("imdb", "amazon", "yelp")
 PHASES = (
@@ -53,6 +53,8 @@ PHASES = (
     Phase(500, 1.5e-3, seed=12),
     Phase(800, 2e-3, seed=13, obedient=True, among=REVIEWS),
     Phase(350, 1e-3, seed=14),
+    Phase(600, 2e-3, seed=15, obedient=True, among=SINGLE),
+    Phase(350, 1e-3, seed=16),
 )
 
 
