@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 
@@ -331,33 +330,34 @@ def test_ensembling_step_is_that_of_the_definition() -> None:
     assert (trainer.outputs[[1, 4]] == 0).all()
 
 
-def test_ensembling_holds_outputs_to_their_past() -> None:
-    """Without weight, and in the first epoch, it is ordinary training; with a large one outputs hardly move after."""
-    train_set, _ = noisy_set(128, 0.4)
-    settings = {"lr": 0.02, "batch_size": 8, "seed": 4}
-    taught = model()
-    training.fit(taught, keyword_set(256, seed=2), epochs=2, lr=0.02, batch_size=8)
+def test_ensembling_without_weight_and_in_its_first_epoch_is_ordinary_training() -> None:
+    train_set, _ = noisy_set(64, 0.3)
+    for epochs, max_weight in ((3, 0.0), (1, 300.0)):
+        tam, plain = model(), model()
+        temporal_ensembling.train(tam, train_set, max_weight=max_weight, epochs=epochs, lr=0.02, seed=4)
+        training.fit(plain, train_set, epochs=epochs, lr=0.02, seed=4)
+        torch.testing.assert_close(state(tam), state(plain), rtol=0, atol=1e-4)
 
-    def trained(epochs: int, max_weight: float | None) -> BiLSTM:
-        tam = copy.deepcopy(taught)
-        if max_weight is None:
-            training.fit(tam, train_set, epochs=epochs, **settings)
-        else:
-            temporal_ensembling.train(
-                tam, train_set, max_weight=max_weight, ramp_epochs=1, epochs=epochs, **settings  # type: ignore[arg-type]
-            )
-        return tam
 
-    torch.testing.assert_close(state(trained(4, 0.0)), state(trained(4, None)), rtol=0, atol=1e-4)
-    torch.testing.assert_close(state(trained(1, 300.0)), state(trained(1, None)), rtol=0, atol=1e-4)
-    start = training.predict(trained(1, None), train_set).softmax(-1)
+def test_each_epoch_is_held_to_the_ensemble_of_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the steps of three epochs saw, against Algorithm 2 computed from the outputs they gave."""
+    seen: list[tuple[float, np.ndarray, np.ndarray]] = []
 
-    def moved(tam: BiLSTM) -> float:
-        return float((training.predict(tam, train_set).softmax(-1) - start).abs().mean())
+    class Spy(temporal_ensembling.EnsemblingTrainer):
+        def epoch(self, seed: int, *, number: int = 1, progress: str | None = None) -> training.Epoch:
+            held_to = self.targets.double().numpy()
+            result = super().epoch(seed, number=number, progress=progress)
+            seen.append((float(self.weight), held_to, self.outputs.double().numpy()))
+            return result
 
-    # Held to their past, not to zeros: with nothing remembered all outputs would be drawn to (0.5, 0.5).
-    undecided = float((start - 0.5).abs().mean())
-    assert moved(trained(4, 300.0)) < 0.5 * min(moved(trained(4, None)), undecided)
+    monkeypatch.setattr(temporal_ensembling, "EnsemblingTrainer", Spy)
+    temporal_ensembling.train(model(), noisy_set(64, 0.3)[0], epochs=3, lr=0.02)
+    assert [weight for weight, _, _ in seen] == pytest.approx([0.0, 8.5951, 30.0], abs=1e-3)
+    first, second = seen[0][2], seen[1][2]
+    assert np.abs(second - first).max() > 0.01
+    np.testing.assert_allclose(first.sum(axis=1), 1, atol=1e-6)  # probabilities, of every sample
+    np.testing.assert_allclose(seen[1][1], first, atol=1e-6)
+    np.testing.assert_allclose(seen[2][1], (0.6 * 0.4 * first + 0.4 * second) / (1 - 0.6**2), atol=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": 1.0}, {"max_weight": -1.0}, {"ramp_epochs": 0}])

@@ -61,7 +61,7 @@ def test_gold_uses_other_word_frequencies_than_the_synthetic_source() -> None:
         Counter(word for text in data.texts for word in text.lower().split())
         for data in (embedded.gold("imdb", "train", 600), drawn("imdb", 600))
     ]
-    shared = [word for word in counts[0] if counts[0][word] >= 8 and 0 < counts[1][word]]
+    shared = [word for word in counts[0] if counts[0][word] >= 8 and counts[1][word] > 0]
     ratios = np.log([counts[0][w] / counts[1][w] for w in shared])
     assert np.std(ratios) > 0.5
 

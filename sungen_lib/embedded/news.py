@@ -102,7 +102,7 @@ RULES = {
         | {head} while {other}, {event}. | {head} {event}, although {other}. | as {other}, {event}, {source}.""",
 }
 
-GRAMMAR = Grammar(RULES | {slot: "" for slot in ("event", "aside", "other")})  # filled in a text at a time
+GRAMMAR = Grammar(RULES | dict.fromkeys(("event", "aside", "other"), ""))  # filled in a text at a time
 _TOPICS = "wsbt"  # in the order of the task's labels
 _CUES = [phrases(GRAMMAR.words(f"{topic}_cue")) for topic in _TOPICS]
 _HEAD = re.compile(r"^[\w ]+(?: -|:) ")

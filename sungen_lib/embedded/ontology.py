@@ -143,7 +143,7 @@ RULES = {
 }
 
 GRAMMAR = Grammar(
-    RULES | {slot: "" for slot in ("head", "line", "name", "verb", "adj", "other")}  # filled in a text at a time
+    RULES | dict.fromkeys(("head", "line", "name", "verb", "adj", "other"), "")  # filled in a text at a time
 )
 _KEYS = tuple(HEADS)
 _PEOPLE = ("artist", "athlete", "politician")

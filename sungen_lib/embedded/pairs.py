@@ -85,7 +85,7 @@ RULES = {
 }
 _PER_TEXT = "who past participle base thing in_city in_year in_year_first for_cost said".split()
 
-GRAMMAR = Grammar(RULES | {slot: "" for slot in _PER_TEXT})
+GRAMMAR = Grammar(RULES | dict.fromkeys(_PER_TEXT, ""))
 FIELDS = ("agent", "action", "thing", "city", "year", "cost")
 _ASKED = ("agent", "year", "city", "cost")
 
@@ -152,7 +152,7 @@ def _less(frame: Frame, rng: Random) -> Frame:
     optional = [field for field in ("city", "year", "cost") if rng.random() < 0.5]
     if not frame.refused and rng.random() < 0.25:
         optional.append("agent")
-    return replace(frame, **{field: "" for field in optional})
+    return replace(frame, **dict.fromkeys(optional, ""))
 
 
 def _spoil(frame: Frame, rng: Random, source: Source) -> Frame:
