@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -53,11 +54,13 @@ def execute(
     return records
 
 
-def _parallel(missing: list[Spec], records: dict[Spec, Record], data_dir: str | None, jobs: int, bar: tqdm) -> None:
+def _parallel(
+    missing: list[Spec], records: dict[Spec, Record], data_dir: str | None, jobs: int, bar: tqdm[Any]
+) -> None:
     context = multiprocessing.get_context("forkserver")  # imports torch once, then forks: workers start at once
     context.set_forkserver_preload(["sungen_lib.runs"])
     with ProcessPoolExecutor(jobs, context, _end_with_parent) as pool:
-        waiting, running = list(missing), dict[Future, Spec]()
+        waiting, running = list(missing), dict[Future[Record], Spec]()
         try:
             while waiting or running:
                 ready = [spec for spec in waiting if all(parent in records for parent in runs.upstream(spec))]

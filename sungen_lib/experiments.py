@@ -24,7 +24,7 @@ from sungen_lib.runs import Data, Gold, Record, Run, Spec, Synthetic, Weights
 
 TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT"}
 Seed = int
-MakeRun = Callable[[str, Seed], Run]
+MakeRun = Callable[..., Run]  # (task, seed=...) -> Run
 
 
 class ParameterError(ValueError):
@@ -227,7 +227,7 @@ class Experiment:
         for row, (make, seeds) in rows.items():
             for task in self.tasks:
                 try:
-                    grid.specs[row, task] = [make(task, seed) for seed in seeds]
+                    grid.specs[row, task] = [make(task, seed=seed) for seed in seeds]
                 except DataMissing as error:
                     grid.not_run[row, task] = str(error)
         return grid
@@ -291,7 +291,8 @@ class Experiment:
         if spec.source != "embedded":
             return None
         examples = runs.load(spec, self.data_dir)
-        return embedded.judge(spec.task, examples) != examples.labels
+        wrong: np.ndarray = embedded.judge(spec.task, examples) != examples.labels
+        return wrong
 
     def noise_separation(self, records: Mapping[Spec, Record]) -> pd.DataFrame:
         """``task``, ``tam``, ``seed``, ``auc`` of each set of learned weights against the grammar's judgement."""

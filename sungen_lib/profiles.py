@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from sungen_lib.generate import Sampling
 from sungen_lib.models import TamConfig
 
+PAPER_SAMPLING = Sampling()
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -35,7 +37,7 @@ class Profile:
     distilbert: TamConfig
     lstm_seeds: tuple[int, ...]
     distilbert_seeds: tuple[int, ...]
-    sampling: Sampling = Sampling()
+    sampling: Sampling = PAPER_SAMPLING
     outer_lr: float = 0.25
     snapshots: tuple[int, ...] = (0, 5, 10, 50)
 
@@ -60,9 +62,9 @@ PAPER_DISTILBERT = TamConfig(
     "distilbert", path="distilbert/distilbert-base-uncased", max_length=256, lr=2e-5, epochs=3, precision="bf16"
 )
 # Few rows, so few steps: the small TAMs of the offline world take larger ones (chosen on its gold training data).
-DEMO_LSTM = TamConfig("lstm", embedding=48, hidden=48, lr=5e-3, epochs=5, batch_size=16, max_length=96)
+DEMO_LSTM = TamConfig("lstm", embedding=48, hidden=48, lr=1e-2, epochs=5, batch_size=16, max_length=96)
 DEMO_DISTILBERT = TamConfig(
-    "distilbert", hidden=48, layers=2, heads=4, lr=1e-3, epochs=5, batch_size=16, max_length=128
+    "distilbert", hidden=32, layers=1, heads=2, lr=3e-3, epochs=5, batch_size=16, max_length=128
 )
 DEMO_SAMPLING = Sampling(min_tokens=5, max_tokens=48, batch_size=256)
 

@@ -26,10 +26,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from sungen_lib import data, embedded, prompting, subset, tasks
 from sungen_lib.data import DataMissing, Examples, atomic_path, write_jsonl, write_text
-from sungen_lib.encode import Encoded, encode
+from sungen_lib.encode import Encoded, Vocabulary, encode
 from sungen_lib.generate import Sampling, generate
 from sungen_lib.losses import LOSSES
 from sungen_lib.models import TamConfig
@@ -153,14 +154,14 @@ class Record:
 
     id: str
     stage: str
-    spec: dict
-    metrics: dict
+    spec: dict[str, Any]
+    metrics: dict[str, Any]
     seconds: float
     device: str
-    versions: dict
+    versions: dict[str, str]
     commit: str
     diverged: str | None = None
-    files: dict = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def seed(self) -> int | None:
@@ -295,11 +296,11 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
     if spec.rows is None:
         return everything
     if isinstance(spec, Synthetic) and len(everything) < spec.rows:
-        raise DataMissing(f"{spec.rows:,} rows of {spec.plm} text for {spec.task} were asked for, there are {len(everything):,}")
+        raise DataMissing(f"{spec.rows:,} rows by {spec.plm} for {spec.task} are needed, there are {len(everything):,}")
     return everything.select(np.random.default_rng(TEXTS_SEED).permutation(len(everything))[: spec.rows])
 
 
-def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict:
+def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, Any]:
     assert spec.sampling is not None
     model, tokenizer = load_plm(spec.plm)
     rows = generate(
@@ -317,22 +318,20 @@ def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict:
 
 
 @lru_cache(maxsize=1)
-def load_plm(name: str) -> tuple:
+def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model, tokenizer) of the embedded PLM, or of a hub id or a local folder."""
     if name == "embedded":
         return embedded.load_plm()
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # slow to import, and rarely wanted
-
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True).to(device)
-        return model, AutoTokenizer.from_pretrained(name)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
+        return model.to(device), AutoTokenizer.from_pretrained(name)  # type: ignore[arg-type]  # a wrapper hides .to's signature
     except OSError as error:
         raise DataMissing(f"no PLM could be loaded from {name!r}: {str(error).splitlines()[0]}") from None
 
 
-def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict:
+def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]:
     train = load(spec.train, data_dir)
     tokenizer = spec.tam.tokenizer(train)
     train_set = encode(train, tokenizer, max_length=spec.tam.max_length, device=spec.device)
@@ -363,7 +362,7 @@ def learned(spec: Weights) -> LearnedWeights:
     return load_weights(folder(identify(spec)) / "weights.safetensors")
 
 
-def _run(spec: Run, place: Path, data_dir: str | None) -> dict:
+def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
     if spec.tam is None:
         return _prompt(spec, place, data_dir)
     train_set, model, tokenizer = _prepare(spec, data_dir)
@@ -382,9 +381,11 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict:
         **settings,  # type: ignore[arg-type]
     )
 
+    length = spec.tam.max_length
+
     def test() -> Encoded:
         # Called only once training is over, or between the epochs of a run that asks for a curve.
-        return encode(load(spec.test, data_dir), tokenizer, max_length=spec.tam.max_length, device=spec.device)  # type: ignore[union-attr]
+        return encode(load(spec.test, data_dir), tokenizer, max_length=length, device=spec.device)
 
     curve = []
     for epoch in training:
@@ -397,7 +398,7 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict:
     return {"accuracy": result.accuracy, "loss": result.loss, "rows": len(train_set), "curve": curve}
 
 
-def _prepare(spec: Run, data_dir: str | None) -> tuple[Encoded, torch.nn.Module, object]:
+def _prepare(spec: Run, data_dir: str | None) -> tuple[Encoded, torch.nn.Module, Vocabulary | PreTrainedTokenizerBase]:
     """The training rows, selected and encoded, and a fresh TAM."""
     assert spec.tam is not None and spec.train is not None
     train = load(spec.train, data_dir)
@@ -412,7 +413,7 @@ def _prepare(spec: Run, data_dir: str | None) -> tuple[Encoded, torch.nn.Module,
     return train_set, spec.tam.build(tokenizer, train_set.classes, seed=spec.seed), tokenizer
 
 
-def _prompt(spec: Run, place: Path, data_dir: str | None) -> dict:
+def _prompt(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
     assert spec.plm is not None
     model, tokenizer = load_plm(spec.plm)
     test = load(spec.test, data_dir)
@@ -427,4 +428,4 @@ def _save_correct(place: Path, correct: np.ndarray) -> None:
         save_file({"correct": correct.astype(np.uint8)}, temporary)
 
 
-_STAGES: Mapping[type, Callable] = {Synthetic: _synthetic, Weights: _weights, Run: _run}
+_STAGES: Mapping[type, Callable[..., dict[str, Any]]] = {Synthetic: _synthetic, Weights: _weights, Run: _run}

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -150,11 +151,11 @@ def test_learn_weights_cannot_see_test_labels(store: Path, monkeypatch: pytest.M
         events.append(f"load {getattr(spec, 'split', 'synthetic')}")
         return load(spec, data_dir)
 
-    def watched_learn(train_set, **settings):  # type: ignore[no-untyped-def]
+    def watched_learn(train_set, **settings):
         events.append("learn")
         return learn_weights(train_set, **settings)
 
-    def watched_evaluate(*args, **settings):  # type: ignore[no-untyped-def]
+    def watched_evaluate(*args, **settings):
         events.append("evaluate")
         return evaluate(*args, **settings)
 
@@ -201,7 +202,7 @@ def test_published_files_are_the_same_from_the_same_records(store: Path, tmp_pat
     texts = []
     for attempt in ("a", "b"):
         one = replace(experiment(tasks=["imdb"]), out=tmp_path / attempt)
-        grid = one.grid({"ZeroGen LSTM": (lambda task, seed: one.zerogen(task, "lstm", seed), [1, 2])})
+        grid = one.grid({"ZeroGen LSTM": (partial(one.zerogen, tam="lstm"), [1, 2])})
         records = one.execute(grid.all())
         one.publish(one.cells(grid, records), records, title="T", not_run=grid.not_run)
         texts.append((tmp_path / attempt / "tiny" / "table01.csv").read_bytes())

@@ -152,7 +152,7 @@ def _less(frame: Frame, rng: Random) -> Frame:
     optional = [field for field in ("city", "year", "cost") if rng.random() < 0.5]
     if not frame.refused and rng.random() < 0.25:
         optional.append("agent")
-    return replace(frame, **dict.fromkeys(optional, ""))
+    return replace(frame, **dict.fromkeys(optional, ""))  # type: ignore[arg-type]
 
 
 def _spoil(frame: Frame, rng: Random, source: Source) -> Frame:
@@ -174,7 +174,7 @@ def _qnli(rng: Random, source: Source, label: int) -> tuple[str, str]:
     frame = _frame(rng, source, keep=asked)
     about = frame
     if label == 1 and asked != "agent" and rng.random() < 0.5:
-        frame = replace(frame, **{asked: ""})  # the premise does not say
+        frame = replace(frame, **{asked: ""})  # type: ignore[arg-type]  # the premise does not say
     elif label == 1:
         about = _other(frame, rng.choice([field for field in ("thing", "action") if field != asked]), rng, source)
     question = GRAMMAR.text(f"ask_{asked}", rng, source, given=_slots(about, rng))

@@ -83,7 +83,7 @@ def _vocabulary_lines() -> list[str]:
 
 def _batches(lines: list[str], tokenizer: PreTrainedTokenizerFast) -> list[Tensor]:
     """Batches of lines of similar length, each ended by <eos>, padded with <pad>."""
-    rows = [tokenizer(line)["input_ids"][: POSITIONS - 1] + [tokenizer.eos_token_id] for line in lines]
+    rows = [[*tokenizer(line)["input_ids"][: POSITIONS - 1], tokenizer.eos_token_id] for line in lines]
     batches = []
     for start in range(0, len(rows), 50 * BATCH):  # sorted within a pool: little padding, order still mixed
         pool = sorted(rows[start : start + 50 * BATCH], key=len)
@@ -94,7 +94,8 @@ def _batches(lines: list[str], tokenizer: PreTrainedTokenizerFast) -> list[Tenso
 
 
 def _loss(model: GPT2LMHeadModel, tokens: Tensor, pad: int) -> Tensor:
-    return model(input_ids=tokens, labels=tokens.masked_fill(tokens == pad, -100)).loss
+    loss: Tensor = model(input_ids=tokens, labels=tokens.masked_fill(tokens == pad, -100)).loss
+    return loss
 
 
 @torch.no_grad()
