@@ -310,6 +310,7 @@ def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, 
         rows=spec.rows,
         seed=TEXTS_SEED,
         sampling=spec.sampling,
+        shard_size=min(1024, max(64, spec.rows // 2)),  # small sets would waste most of a large shard
         folder=place / "shards",
     )
     write_jsonl(place / "synthetic.jsonl", rows)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,11 +69,16 @@ def test_stage_results_are_the_golden_ones(store: Path) -> None:
     history = records[weights].metrics["history"]
     assert runs.REVISIONS == {"synthetic": 1, "weights": 1, "run": 1}
     assert texts.texts[0] == GOLDEN["text"]
-    assert [round(entry["outer_loss"], 2) for entry in history] == pytest.approx(GOLDEN["outer_loss"], abs=0.011)
-    assert records[run].metrics["loss"] == pytest.approx(GOLDEN["test_loss"], abs=0.01)
+    # Loose enough for another CPU's rounding, tight enough for another algorithm: the loss falls by 0.013 an iteration.
+    assert [entry["outer_loss"] for entry in history] == pytest.approx(GOLDEN["outer_loss"], abs=0.002)
+    assert records[run].metrics["loss"] == pytest.approx(GOLDEN["test_loss"], abs=0.002)
 
 
-GOLDEN = {"text": "?", "outer_loss": [0.0, 0.0], "test_loss": 0.0}
+GOLDEN: dict[str, Any] = {
+    "text": "The kind of sloppy picture that tested my patience.",
+    "outer_loss": [1.997, 1.984],
+    "test_loss": 0.692,
+}
 
 
 def test_a_finished_record_is_never_computed_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
