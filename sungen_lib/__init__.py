@@ -14,9 +14,6 @@ Data flows one way, and a module imports only from those above it:
     reweight      Algorithm 1: meta_gradient (line 4), learn_weights (lines 1-6)
     subset        Bernoulli sampling to a budget; top and bottom k
     baselines/    one file a method
-    quality       Self-BLEU-4, oracle correctness
-    landscape     loss surfaces
-    theory        Property 1 and Theorems 2, 3 on cases small enough to be exact
     profiles      tiny, embedded, small, paper: sizes only
     runs          Spec -> Record: computed once, stored under its hash
     execute       many specs, in order of need, by several processes

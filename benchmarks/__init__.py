@@ -1,1 +1,0 @@
-"""Benchmarks of the reweighter: ``python -m benchmarks.reweight``, ``python -m benchmarks.accuracy``."""
