@@ -59,7 +59,7 @@ def _parallel(
 ) -> None:
     context = multiprocessing.get_context("forkserver")  # imports torch once, then forks: workers start at once
     context.set_forkserver_preload(["sungen_lib.runs"])
-    with ProcessPoolExecutor(jobs, context, _end_with_parent) as pool:
+    with ProcessPoolExecutor(jobs, context, _begin, (str(runs.store()),)) as pool:
         waiting, running = list(missing), dict[Future[Record], Spec]()
         try:
             while waiting or running:
@@ -77,8 +77,12 @@ def _parallel(
             raise
 
 
-def _end_with_parent() -> None:
-    """Workers of a killed notebook end too, rather than compute for nobody."""
+def _begin(store: str) -> None:
+    """Workers use their parent's store, and end when it is killed rather than compute for nobody.
+
+    They are forked from a server that started earlier, with the environment of that time.
+    """
+    os.environ["SUNGEN_STORE"] = store
     parent = multiprocessing.parent_process()
     assert parent is not None
 

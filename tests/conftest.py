@@ -10,6 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported:
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Punctuation, Sequence, WhitespaceSplit
@@ -18,6 +19,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from sungen_lib.data import Examples, examples
 from sungen_lib.encode import Encoded, Vocabulary, encode
 
+settings.register_profile("suite", deadline=None)  # a busy machine is not a failure
+settings.load_profile("suite")
 torch.set_num_threads(1)  # results are compared to the bit, and xdist runs the tests side by side
 
 KEYWORDS = ("awful", "superb", "boxing", "orbit")

@@ -234,14 +234,14 @@ def test_no_kernel_outlives_the_suite(world: World, how: signal.Signals, status:
     )
     wait_until(lambda: started.exists() and started.read_text().endswith("."))
     process.send_signal(how)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=90)
     assert process.returncode == status
     assert errors.strip().startswith("interrupted; finished runs are kept") or how != signal.SIGINT
     assert len(errors.strip().splitlines()) <= 1
     wait_until(lambda: not alive(started.read_text().rstrip(".")))
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
