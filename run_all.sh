@@ -7,7 +7,7 @@ venv=$root/.venv
 
 usage() {
     cat <<'TEXT'
-usage: ./run_all.sh [--profile embedded|small|paper] [--data DIR] [--only PREFIX[,PREFIX]] [--out DIR]
+usage: ./run_all.sh [--profile embedded|small|paper] [--data DIR] [--only PREFIX[,PREFIX]] [--out DIR] [--dry-run]
        ./run_all.sh --test | --help
 
 Runs every notebook, skipping those for which nothing has changed, and writes the tables and figures.
@@ -17,6 +17,7 @@ Uses the active Python if it satisfies pyproject.toml, else makes .venv (Python 
   --data DIR        data folder, <DIR>/<task>/<source>/<split>.jsonl[.xz|.gz]
   --only PREFIXES   only the notebooks whose names start so, for instance table01,figure03,quickstart
   --out DIR         where the tables go (default: tables), in a folder for the profile
+  --dry-run         list the runs that all this needs, which are shared, and an estimate of GPU hours; run none
   --test            ruff, mypy, pytest and the committed notebooks under nbval instead
   --help            this text
 
@@ -47,11 +48,12 @@ check_only() {
     done
 }
 
-profile=embedded data='' only='' out=$root/tables testing=no others=no
+profile=embedded data='' only='' out=$root/tables testing=no dry=no others=no
 while [[ $# -gt 0 ]]; do
     case $1 in
         --help) usage && exit 0 ;;
         --test) testing=yes && shift && continue ;;
+        --dry-run) dry=yes && others=yes && shift && continue ;;
         --profile) profile=$(value_of "$1" $# "${2-}") ;;
         --data) data=$(value_of "$1" $# "${2-}") ;;
         --only) only=$(value_of "$1" $# "${2-}") ;;
@@ -173,6 +175,7 @@ if [[ $testing == no ]]; then
     set -- --profile "$profile" --out "$out"
     [[ -z $data ]] || set -- "$@" --data "$data"
     [[ -z $only ]] || set -- "$@" --only "$only"
+    [[ $dry == no ]] || set -- "$@" --dry-run
     exec "$python" -m sungen_lib.suite "$@"
 fi
 

@@ -14,12 +14,17 @@ Data flows one way, and a module imports only from those above it:
     reweight      Algorithm 1: meta_gradient (line 4), learn_weights (lines 1-6)
     subset        Bernoulli sampling to a budget; top and bottom k
     baselines/    one file a method
+    methods       what sets the tables' methods apart: which rows they train on, and how
+    quality       Self-BLEU-4, oracle correctness (Table 5)
+    landscape     loss surfaces (figure 4)
+    theory        Property 1, Theorems 2 and 3 on cases small enough to be exact
     profiles      tiny, embedded, small, paper: sizes only
     runs          Spec -> Record: computed once, stored under its hash
     execute       many specs, in order of need, by several processes
     paper         the published numbers, the claims, verdicts
     report        records -> CSV, Markdown, LaTeX, figures
     experiments   what a notebook works with: parameters, the paper's methods as specs
+    plan          what all notebooks would compute (--dry-run)
     suite         every notebook through papermill (python -m sungen_lib.suite)
 """
 

@@ -51,6 +51,9 @@ class Vocabulary:
         return ids or [UNKNOWN]
 
 
+Tokenizer = Vocabulary | PreTrainedTokenizerBase
+
+
 @dataclass(frozen=True)
 class Batch:
     """``tokens`` and ``segments`` (B, L) int64, left-aligned and padded; ``lengths`` and ``labels`` (B,) int64."""
@@ -132,7 +135,7 @@ class Encoded:
 
 def encode(
     data: Examples,
-    tokenizer: Vocabulary | PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     *,
     max_length: int = MAX_LENGTH,
     device: str | torch.device = "cpu",

@@ -23,6 +23,20 @@ from sungen_lib.profiles import Profile
 from sungen_lib.runs import Data, Gold, Record, Run, Spec, Synthetic, Weights
 
 TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT"}
+# The rows of Tables 3, 8 and 11 that are not SunGen's, as changes to ZeroGen's run.
+BASELINES: dict[str, dict[str, Any]] = {
+    "Confidence": {"selection": "confidence"},
+    "Co-teaching": {"training": "coteaching"},
+    "Meta-Weight-Net": {"training": "meta_weight_net"},
+    "Label smoothing": {"loss": "smoothed_ce"},
+    "Temporal ensembling": {"training": "temporal_ensembling"},
+    "One-level RCE": {"loss": "rce", "budget": None},  # Table 11 is about the whole pool
+    "cleanlab, then the TAM": {"selection": "cleanlab"},
+}
+LINEAR: dict[str, dict[str, Any]] = {
+    runs.LINEAR: {},
+    f"cleanlab, then {runs.LINEAR}": {"selection": "cleanlab"},
+}
 Seed = int
 MakeRun = Callable[..., Run]  # (task, seed=...) -> Run
 
@@ -55,12 +69,13 @@ def positive_integer(name: str, value: object) -> int:
     return value
 
 
-def _seeds(value: object) -> tuple[int, ...] | None:
+def positive_integers(name: str, value: object) -> tuple[int, ...] | None:
+    """Distinct integers above 0, or ``None``; else ``ParameterError``."""
     if value is None:
         return None
     if not isinstance(value, (list, tuple)) or not value:
-        raise ParameterError(f"seeds must be None or a list of integers such as [1, 2, 3], got {value!r}")
-    return tuple(dict.fromkeys(positive_integer("each of seeds", item) for item in value))
+        raise ParameterError(f"{name} must be None or a list of integers such as [1, 2, 3], got {value!r}")
+    return tuple(dict.fromkeys(positive_integer(f"each of {name}", item) for item in value))
 
 
 def _device(value: object, profile: Profile) -> str:
@@ -132,7 +147,7 @@ class Experiment:
             profile=profile,
             tasks=_some_of("tasks", parameters.get("tasks"), valid, tasks),
             tams=_some_of("tams", parameters.get("tams"), tuple(TAMS), tams),
-            chosen_seeds=_seeds(parameters.get("seeds")),
+            chosen_seeds=positive_integers("seeds", parameters.get("seeds")),
             data_dir=_data_dir(parameters.get("data_dir"), profile),
             device=_device(parameters.get("device", "auto"), profile),
             out=Path(parameters.get("out") or "../tables").absolute(),
@@ -152,22 +167,28 @@ class Experiment:
 
     def synthetic(self, task: str) -> Synthetic:
         """The PLM-written pool for ``task``, which may be another task's (``synthetic_from``)."""
-        profile, origin = self.profile, tasks.get(task).synthetic_from
-        plm = profile.plm
+        profile, origin, plm = self.profile, tasks.get(task).synthetic_from, self.plm
         if profile.source == "folder" and tasks.get(task).pair:
             plm = "ctrl"  # the folder's pair texts were written by CTRL
         return Synthetic(
             task=origin,
             plm=plm,
             source=profile.source,
-            rows=profile.pool,
+            rows=self.pool(task),
             fingerprint=self._fingerprint(origin, plm, "train"),
             sampling=None if profile.source == "folder" else profile.sampling,
         )
 
+    @property
+    def plm(self) -> str:
+        """The PLM as specs name it: the shipped one with its fingerprint, which changes when it is trained anew."""
+        return f"embedded@{embedded.plm_fingerprint()}" if self.profile.plm == "embedded" else self.profile.plm
+
     def _fingerprint(self, task: str, source: str, split: str) -> str:
         if self.profile.source == "embedded":
             return embedded.fingerprint()
+        if self.data_dir is None and self.profile.source == "hub":
+            return tasks.get(task).hub.path
         if self.data_dir is None:
             raise DataMissing(f"no data_dir was given to read {source} data for {task} from")
         path = data.locate(self.data_dir, task, source, split)
@@ -179,11 +200,21 @@ class Experiment:
         """The TAM trained on gold data."""
         return self._run("supervised", task, tam, seed, train=self.gold(task, "train"))
 
-    def zerogen(self, task: str, tam: str, seed: Seed, *, budget: int | None = None) -> Run:
-        """The TAM trained on synthetic texts as they come; ``budget`` defaults to the profile's."""
+    def zerogen(self, task: str, tam: str, seed: Seed, *, budget: int | None = None, **changes: Any) -> Run:
+        """The TAM trained on synthetic texts as they come; ``budget`` defaults to the profile's, ``changes`` are to
+        ``Run``'s fields."""
         return self._run(
-            "zerogen", task, tam, seed, train=self.synthetic(task), budget=budget or self.profile.budget
+            "zerogen", task, tam, seed, train=self.synthetic(task), budget=self._budget(task, budget), **changes
         )
+
+    def pool(self, task: str) -> int:
+        """Rows that weights are learned on."""
+        return self.profile.pair_pool if tasks.get(task).pair else self.profile.pool
+
+    def _budget(self, task: str, budget: int | None) -> int | None:
+        """``None`` for the whole pool, so that equal runs have equal specs."""
+        budget = budget or self.profile.budget
+        return None if budget is None or budget >= self.pool(task) else budget
 
     def weights(self, task: str, tam: str, seed: Seed, **changes: Any) -> Weights:
         """Weights of the task's pool, learned once a seed; ``changes`` to ``Weights``' fields."""
@@ -202,19 +233,28 @@ class Experiment:
         return replace(spec, **changes)
 
     def sungen(self, task: str, tam: str, seed: Seed, *, budget: int | None = None, **changes: Any) -> Run:
-        """The TAM trained on a subset drawn by the learned weights, or on the whole pool weighted (no budget)."""
+        """The TAM trained on a subset drawn by the learned weights, or on the whole pool weighted (``budget`` of the
+        pool's size); ``changes`` are to ``Weights``' fields."""
         weights = self.weights(task, tam, seed, **changes)
-        budget = budget or self.profile.budget
+        budget = self._budget(task, budget)
         selection = "weighted" if budget is None else "bernoulli"
         return self._run(
             "sungen", task, tam, seed, train=weights.train, weights=weights, selection=selection, budget=budget
         )
 
+    def baseline(self, name: str, task: str, tam: str, seed: Seed) -> Run:
+        """What SunGen is compared with: a key of ``BASELINES``, which the run's ``method`` will be."""
+        return replace(self.zerogen(task, tam, seed), method=name, **BASELINES[name])
+
+    def linear(self, name: str, task: str, seed: Seed) -> Run:
+        """What a user would try first, without a TAM: a key of ``LINEAR``."""
+        return replace(self.zerogen(task, "lstm", seed), method=name, tam=None, **LINEAR[name])
+
     def prompting(self, task: str) -> Run:
         """The PLM's own zero-shot predictions."""
         if self.profile.source == "folder":
             raise DataMissing("the data folder holds texts, not the PLM")
-        return Run("prompting", self.gold(task, "test"), self.device, plm=self.profile.plm)
+        return Run("prompting", self.gold(task, "test"), self.device, plm=self.plm)
 
     def _run(self, method: str, task: str, tam: str, seed: Seed, **what: Any) -> Run:
         return Run(method, self.gold(task, "test"), self.device, tam=self.profile.tam(tam), seed=seed, **what)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,10 @@ from transformers import (
     DistilBertConfig,
     DistilBertForSequenceClassification,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from sungen_lib.data import Examples
-from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Vocabulary
+from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Tokenizer, Vocabulary
 
 
 class BiLSTM(nn.Module):
@@ -51,7 +51,8 @@ class BiLSTM(nn.Module):
     def dual(self, batch: Batch, tangent: dict[str, Tensor], tables: DualTables) -> tuple[Tensor, Tensor]:
         """Logits and their derivative along ``tangent`` (a direction in parameter space), both (B, K).
 
-        Value and tangent go through one recurrence (dual numbers), exact to rounding in any precision.
+        Value and tangent go through one recurrence (dual numbers), exact to rounding in any precision. The batch's
+        tokens are row numbers of ``tables``.
         """
         ends, end_tangents = [], []
         for name, tokens in (("left", batch.tokens), ("right", reverse(batch))):
@@ -64,16 +65,16 @@ class BiLSTM(nn.Module):
         d_logits = d_state @ weight.T + state @ tangent["linear.weight"].T + tangent["linear.bias"]
         return self.linear(state), d_logits
 
-    def dual_tables(self, tangent: dict[str, Tensor]) -> DualTables:
-        """Input projections of the whole vocabulary and their tangents, (V, 4 hidden) each, by direction."""
+    def dual_tables(self, tangent: dict[str, Tensor], words: Tensor) -> DualTables:
+        """Input projections of ``words``, (V',) indices, and their tangents, (V', 4 hidden) each, by direction."""
         tables = {}
-        words, d_words = self.embedding.weight, tangent["embedding.weight"]
+        vectors, d_vectors = self.embedding.weight[words], tangent["embedding.weight"][words]
         for name in ("left", "right"):
             lstm = getattr(self, name)
             weight, d_weight = lstm.weight_ih_l0, tangent[f"{name}.weight_ih_l0"]
             bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
             d_bias = tangent[f"{name}.bias_ih_l0"] + tangent[f"{name}.bias_hh_l0"]
-            tables[name] = (words @ weight.T + bias, d_words @ weight.T + words @ d_weight.T + d_bias)
+            tables[name] = (vectors @ weight.T + bias, d_vectors @ weight.T + vectors @ d_weight.T + d_bias)
         return tables
 
 
@@ -152,7 +153,12 @@ class TamConfig:
         if self.kind not in ("lstm", "distilbert"):
             raise ValueError(f"unknown TAM {self.kind!r}; known: lstm, distilbert")
 
-    def tokenizer(self, train_set: Examples) -> Vocabulary | PreTrainedTokenizerBase:
+    @property
+    def training(self) -> dict[str, Any]:
+        """The settings it is trained with, as every ``train`` and ``fit`` takes them."""
+        return {"epochs": self.epochs, "lr": self.lr, "batch_size": self.batch_size, "precision": self.precision}
+
+    def tokenizer(self, train_set: Examples) -> Tokenizer:
         """The pre-trained encoder's tokenizer, else a vocabulary of the texts the TAM is trained on."""
         if self.path is None:
             return Vocabulary.build(train_set, max_size=self.vocabulary, start=self.kind == "distilbert")
@@ -161,7 +167,7 @@ class TamConfig:
         except (OSError, ValueError) as error:
             raise ValueError(f"no tokenizer could be loaded from {self.path!r}: {str(error).splitlines()[0]}") from None
 
-    def build(self, tokenizer: Vocabulary | PreTrainedTokenizerBase, classes: int, *, seed: int) -> nn.Module:
+    def build(self, tokenizer: Tokenizer, classes: int, *, seed: int) -> nn.Module:
         """A freshly initialised TAM on the CPU; the global random state is left as it was."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

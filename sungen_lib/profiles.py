@@ -19,16 +19,19 @@ class Profile:
     """Sizes and sources of one scale.
 
     ``source``: where data come from: "embedded", "folder" or "hub". ``plm``: who wrote the synthetic texts.
-    ``pool``: rows that weights are learned on; ``budget``: rows of the ZeroGen and SunGen training sets, drawn from
-    the pool, or ``None`` for all of it, weighted. ``gold_train``, ``gold_test``: at most so many gold rows (``None``:
-    all). ``outer_size``: rows of the outer set, at most half the pool.
+    ``pool``, ``pair_pool``: rows that weights are learned on, in tasks over one text and over two; ``budget``: rows of
+    the ZeroGen and SunGen training sets, drawn from the pool, or ``None`` for all of it, weighted; ``budgets``: those
+    of Table 4. ``gold_train``, ``gold_test``: at most so many gold rows (``None``: all). ``outer_size``: rows of the
+    outer set, at most half the pool.
     """
 
     name: str
     source: str
     plm: str
     pool: int
+    pair_pool: int
     budget: int | None
+    budgets: tuple[int, ...]
     gold_train: int | None
     gold_test: int | None
     iterations: int
@@ -74,7 +77,9 @@ PROFILES = {
         source="embedded",
         plm="embedded",
         pool=96,
+        pair_pool=96,
         budget=48,
+        budgets=(24, 48, 96),
         gold_train=96,
         gold_test=64,
         iterations=2,
@@ -93,7 +98,9 @@ PROFILES = {
         source="embedded",
         plm="embedded",
         pool=1000,
+        pair_pool=1000,
         budget=500,
+        budgets=(10, 20, 50, 100, 200, 1000),  # the paper's shares of the pool
         gold_train=1000,
         gold_test=500,
         iterations=16,
@@ -110,7 +117,9 @@ PROFILES = {
         source="folder",
         plm="gpt2-xl",
         pool=10_000,
+        pair_pool=6_000,
         budget=None,
+        budgets=(1_000, 2_000, 5_000, 10_000),
         gold_train=None,
         gold_test=None,
         iterations=50,
@@ -125,7 +134,9 @@ PROFILES = {
         source="hub",
         plm="openai-community/gpt2-xl",
         pool=1_000_000,
+        pair_pool=20_000,
         budget=200_000,
+        budgets=(10_000, 20_000, 50_000, 100_000, 200_000, 1_000_000),
         gold_train=None,
         gold_test=None,
         iterations=50,

@@ -28,6 +28,7 @@ from sungen_lib import data, paper, tasks
 from sungen_lib.paper import AVERAGE, Cell
 
 DEMO_PROFILES = ("embedded", "tiny")
+PROFILES = ("embedded", "small", "paper")  # those the scoreboard shows
 DEMO = "demo scale"
 ANY = "*"  # in ``not_run``: every row, or every column
 CSV_DIGITS = 4  # decimals of every float in a CSV
@@ -193,6 +194,12 @@ def _markdown_table(header: Sequence[str], body: Iterable[Sequence[str]]) -> lis
     return ["| " + " | ".join(_markdown_escape(text) for text in line) + " |" for line in (header, rule, *body)]
 
 
+def markdown_table(frame: pd.DataFrame) -> str:
+    """``frame`` without its index as a Markdown table; links in cells stay links."""
+    body = ([str(value) for value in row] for row in frame.itertuples(index=False))
+    return "\n".join(_markdown_table([str(name) for name in frame.columns], body)) + "\n"
+
+
 def _markdown_escape(text: str) -> str:
     for character in "\\|*_<":
         text = text.replace(character, "\\" + character)
@@ -256,6 +263,36 @@ def claims_markdown(claims: pd.DataFrame, *, profile: str) -> str:
         body.append([line["text"], on, f"{line['paper']:+.2f}", ours, line["seeds"], line["verdict"], line["scale"]])
     demo = [f"{DEMO.capitalize()} (profile {profile}).", ""] if profile in DEMO_PROFILES else []
     return "\n".join([*demo, *_markdown_table(header, body)]) + "\n"
+
+
+def scoreboard(out: str | Path) -> pd.DataFrame:
+    """Every claim of the paper and its verdict at each profile that has results under ``out``.
+
+    One line a claim and task, in the paper's order: ``table``, ``claim``, ``on``, ``paper`` (the published
+    difference), then a column a profile: the verdict and our difference, "not run" where there is no result.
+    """
+    found: dict[str, dict[tuple[str, str, str], dict[str, Any]]] = {}
+    for profile in PROFILES:
+        files = sorted((Path(out) / profile).glob("table*.json"))
+        results = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        claims = {(r["name"], c["claim"], c["column"]): c for r in results for c in r.get("claims", ())}
+        if claims:
+            found[profile] = claims
+    lines = []
+    for table in dict.fromkeys(claim.table for claim in paper.CLAIMS):
+        for line in paper.check(table, []).to_dict("records"):
+            key = table, line["claim"], line["column"]
+            verdicts = {profile: _verdict_text(claims.get(key)) for profile, claims in found.items()}
+            on = tasks.TASKS[line["column"]].title if line["column"] in tasks.TASKS else line["column"]
+            lines.append({"table": table, "claim": line["text"], "on": on, "paper": line["paper"]} | verdicts)
+    return pd.DataFrame(lines)
+
+
+def _verdict_text(claim: Mapping[str, Any] | None) -> str:
+    """``holds (+4.20)``; reasons for "not run" are in the table's own file."""
+    if claim is None or claim["verdict"].startswith("not run"):
+        return "not run"
+    return f"{claim['verdict']} ({claim['ours']:+.2f})"
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

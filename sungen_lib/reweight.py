@@ -19,7 +19,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sungen_lib.data import atomic_path
-from sungen_lib.encode import Batch, Encoded, sorted_batches
+from sungen_lib.encode import PAD, Batch, Encoded, sorted_batches
 from sungen_lib.losses import Loss, cross_entropy, reverse_cross_entropy
 from sungen_lib.models import BiLSTM, Encoder
 from sungen_lib.train import Diverged, Trainer, arithmetic, derived_seed
@@ -165,7 +165,10 @@ def _plain_attention(model: nn.Module) -> Iterator[None]:
 def _dual(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: Loss) -> Tensor:
     derivative = torch.empty(len(data), device=data.device, dtype=next(model.parameters()).dtype)
     with torch.no_grad(), _plain_attention(model):
-        tables = model.dual_tables(direction) if isinstance(model, BiLSTM) else None
+        tables = None
+        if isinstance(model, BiLSTM):
+            data, words = _renumbered(data)
+            tables = model.dual_tables(direction, words)
         for rows in sorted_batches(data.sizes, _batch_size(data.device)):
             batch = data.batch(rows)
             if tables is not None:
@@ -175,6 +178,15 @@ def _dual(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: L
             _, along = _jvp(lambda z, y=batch.labels: loss(z, y), logits, tangent)
             derivative[torch.as_tensor(rows, device=data.device)] = along
     return derivative
+
+
+def _renumbered(data: Encoded) -> tuple[Encoded, Tensor]:
+    """``data`` with its words numbered from 0 (padding), and the words' indices in the vocabulary, (V',) int64.
+
+    A batch has hundreds of different words, the vocabulary tens of thousands.
+    """
+    words, numbers = torch.unique(torch.cat([data.flat, data.flat.new_tensor([PAD])]), return_inverse=True)
+    return replace(data, flat=numbers[:-1].to(data.flat.dtype)), words.long()
 
 
 def _forward_mode(model: nn.Module, batch: Batch, direction: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

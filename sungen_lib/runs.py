@@ -16,7 +16,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache, lru_cache
@@ -26,20 +26,24 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from sungen_lib import data, embedded, prompting, subset, tasks
+from sungen_lib import data, embedded, methods, prompting, tasks
+from sungen_lib.baselines import tfidf_logreg
 from sungen_lib.data import DataMissing, Examples, atomic_path, write_jsonl, write_text
-from sungen_lib.encode import Encoded, Vocabulary, encode
+from sungen_lib.encode import Encoded, Tokenizer, encode
 from sungen_lib.generate import Sampling, generate
 from sungen_lib.losses import LOSSES
 from sungen_lib.models import TamConfig
 from sungen_lib.reweight import LearnedWeights, learn_weights, load_weights
-from sungen_lib.train import Diverged, derived_seed, epochs, evaluate
+from sungen_lib.train import Diverged, Epoch, epochs, evaluate
 
 # Raise a stage's revision when its results change; a golden-value test for each stage notices if it was forgotten.
 REVISIONS = {"synthetic": 1, "weights": 1, "run": 1}
 TEXTS_SEED = 0  # texts stay fixed across seeds
+LINEAR = "TF-IDF + logistic regression"
+SEEDLESS = ("prompting", LINEAR)  # methods in which nothing is random
 
 
 # --- specs ------------------------------------------------------------------------------------------------------------
@@ -92,10 +96,11 @@ class Weights:
 
 @dataclass(frozen=True)
 class Run:
-    """One accuracy: a TAM trained on rows of ``train`` and tested on ``test``, or a PLM prompted (no TAM).
+    """One accuracy on ``test``: of a TAM, or of the linear model (no ``tam``), trained on rows of ``train``; or of a
+    PLM, prompted (``plm``).
 
-    ``selection``: "first" takes the first ``budget`` rows (``None``: all), "bernoulli" draws ``budget`` rows by
-    ``weights``, "weighted" trains on all rows weighted. ``curve`` also tests after every epoch.
+    ``selection`` and ``training`` are those of ``methods``; ``loss`` is for plain training ("fit"). ``curve`` also
+    tests after every epoch of plain training.
     """
 
     method: str
@@ -107,6 +112,7 @@ class Run:
     selection: str = "first"
     budget: int | None = None
     loss: str = "ce"
+    training: str = "fit"
     curve: bool = False
     plm: str | None = None
     seed: int = 0
@@ -165,8 +171,8 @@ class Record:
 
     @property
     def seed(self) -> int | None:
-        """The run's seed; ``None`` where nothing is random across seeds: texts and prompting."""
-        return None if self.spec.get("method") == "prompting" else self.spec.get("seed")
+        """The run's seed; ``None`` where nothing is random across seeds."""
+        return None if self.spec.get("method") in SEEDLESS else self.spec.get("seed")
 
     @property
     def folder(self) -> Path:
@@ -320,14 +326,17 @@ def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, 
 
 @lru_cache(maxsize=1)
 def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """(model, tokenizer) of the embedded PLM, or of a hub id or a local folder."""
-    if name == "embedded":
+    """(model, tokenizer) of the embedded PLM, or of a hub id or a local folder; ``@`` and a revision may follow."""
+    base, _, revision = (name, "", "") if Path(name).exists() else name.partition("@")
+    if base == "embedded":
         return embedded.load_plm()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
-        return model.to(device), AutoTokenizer.from_pretrained(name)  # type: ignore[arg-type]  # a wrapper hides .to's signature
+        which = {"revision": revision or "main"}
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, **which)
+        tokenizer = AutoTokenizer.from_pretrained(base, **which)
+        return model.to(device), tokenizer  # type: ignore[arg-type]  # a wrapper hides .to's signature
     except OSError as error:
         raise DataMissing(f"no PLM could be loaded from {name!r}: {str(error).splitlines()[0]}") from None
 
@@ -364,24 +373,14 @@ def learned(spec: Weights) -> LearnedWeights:
 
 
 def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
-    if spec.tam is None:
+    if spec.plm is not None:
         return _prompt(spec, place, data_dir)
-    train_set, model, tokenizer = _prepare(spec, data_dir)
-    settings = {"epochs": spec.tam.epochs, "lr": spec.tam.lr, "batch_size": spec.tam.batch_size}
-    weights = None
-    if spec.selection == "weighted":
-        assert spec.weights is not None
-        weights = torch.as_tensor(learned(spec.weights).weights, device=spec.device)
-    training = epochs(
-        model,
-        train_set,
-        weights=weights,
-        loss=LOSSES[spec.loss],
-        seed=spec.seed,
-        precision=spec.tam.precision,
-        **settings,  # type: ignore[arg-type]
-    )
-
+    if spec.tam is None:
+        return _linear(spec, place, data_dir)
+    rows = _rows(spec, data_dir)
+    tokenizer = spec.tam.tokenizer(rows)
+    train_set = encode(rows, tokenizer, max_length=spec.tam.max_length, device=spec.device)
+    model = spec.tam.build(tokenizer, train_set.classes, seed=spec.seed)
     length = spec.tam.max_length
 
     def test() -> Encoded:
@@ -389,7 +388,7 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
         return encode(load(spec.test, data_dir), tokenizer, max_length=length, device=spec.device)
 
     curve = []
-    for epoch in training:
+    for epoch in _training(spec, spec.tam, model, train_set, rows, tokenizer):
         entry = asdict(epoch)
         if spec.curve:
             entry["test_accuracy"] = evaluate(model, test()).accuracy
@@ -399,19 +398,35 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
     return {"accuracy": result.accuracy, "loss": result.loss, "rows": len(train_set), "curve": curve}
 
 
-def _prepare(spec: Run, data_dir: str | None) -> tuple[Encoded, torch.nn.Module, Vocabulary | PreTrainedTokenizerBase]:
-    """The training rows, selected and encoded, and a fresh TAM."""
-    assert spec.tam is not None and spec.train is not None
-    train = load(spec.train, data_dir)
-    if spec.selection == "bernoulli":
-        assert spec.weights is not None and spec.budget is not None
-        weights = learned(spec.weights).weights
-        train = train.select(subset.bernoulli_subset(weights, spec.budget, seed=derived_seed(spec.seed, 1)))
-    elif spec.selection == "first" and spec.budget is not None:
-        train = train.select(np.arange(spec.budget))
-    tokenizer = spec.tam.tokenizer(train)
-    train_set = encode(train, tokenizer, max_length=spec.tam.max_length, device=spec.device)
-    return train_set, spec.tam.build(tokenizer, train_set.classes, seed=spec.seed), tokenizer
+def _rows(spec: Run, data_dir: str | None) -> Examples:
+    """The rows that a run trains on."""
+    assert spec.train is not None
+    pool = load(spec.train, data_dir)
+    weights = None if spec.weights is None else learned(spec.weights).weights
+    given = {"tam": spec.tam, "seed": spec.seed, "device": spec.device}
+    return pool.select(methods.select(spec.selection, pool, budget=spec.budget, weights=weights, **given))  # type: ignore[arg-type]
+
+
+def _training(
+    spec: Run, tam: TamConfig, model: nn.Module, train_set: Encoded, rows: Examples, tokenizer: Tokenizer
+) -> Iterable[Epoch]:
+    if spec.training != "fit":
+        return methods.fit_baseline(spec.training, model, train_set, rows, tokenizer, tam=tam, seed=spec.seed)
+    weights = None
+    if spec.selection == "weighted":
+        assert spec.weights is not None
+        weights = torch.as_tensor(learned(spec.weights).weights, device=spec.device)
+    return epochs(model, train_set, weights=weights, loss=LOSSES[spec.loss], seed=spec.seed, **tam.training)
+
+
+def _linear(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
+    """TF-IDF and logistic regression instead of a TAM."""
+    rows = _rows(spec, data_dir)
+    model = tfidf_logreg.fit(rows)
+    test = load(spec.test, data_dir)
+    correct = tfidf_logreg.predict(model, test) == test.labels
+    _save_correct(place, correct)
+    return {"accuracy": float(correct.mean()), "rows": len(rows)}
 
 
 def _prompt(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 TABLES = REPOSITORY / "tables"
 PROFILES = ("embedded", "small", "paper")
 VERDICTS = ("holds", "fails", "undecided")
+SCOREBOARD = "scoreboard"  # the notebook that reads the others' results, so runs last
 
 
 def stem(name: str) -> str:
@@ -36,8 +37,9 @@ def stem(name: str) -> str:
 
 
 def select(notebooks: Path, only: Sequence[str] = ()) -> list[Path]:
-    """The notebooks in name order; with ``only``, those whose name or output stem starts with one of its prefixes."""
-    found = sorted(notebooks.glob("*.ipynb"))
+    """The notebooks in name order, the scoreboard last; with ``only``, those whose name or output stem starts with one
+    of its prefixes."""
+    found = sorted(notebooks.glob("*.ipynb"), key=lambda path: (path.stem == SCOREBOARD, path.stem))
     for prefix in only:
         if not any(_chosen(path, (prefix,)) for path in found):
             raise ValueError(f"no notebook starts with {prefix!r}")
@@ -216,8 +218,11 @@ def _data_hash(data_dir: Path | None) -> str | None:
 
 
 def _output_hashes(out: Path, notebook: Path) -> dict[str, str]:
-    files = sorted(out.glob(f"{stem(notebook.stem)}.*"))
-    return {path.name: _hash([path.read_bytes()]) for path in files}
+    """Of what the notebook has written; for the scoreboard, of every profile's results and the page made from them."""
+    pattern = f"{out.name}/{stem(notebook.stem)}.*"
+    patterns = ("README.md", "*/*.json") if notebook.stem == SCOREBOARD else (pattern,)
+    files = sorted(path for pattern in patterns for path in out.parent.glob(pattern))
+    return {str(path.relative_to(out.parent)): _hash([path.read_bytes()]) for path in files}
 
 
 def _record_hashes(out: Path, notebook: Path, store: Path) -> dict[str, str | None]:
@@ -270,6 +275,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=_folder, metavar="DIR", help="data folder for the notebooks' data_dir")
     parser.add_argument("--only", type=_prefixes, default=[], metavar="PREFIX[,PREFIX]", help="only these notebooks")
     parser.add_argument("--out", type=Path, default=TABLES, metavar="DIR", help="where tables go (tables)")
+    parser.add_argument("--dry-run", action="store_true", help="list the runs that all this needs, and run none")
     parser.add_argument("--refresh", action="store_true", help="execute the committed notebooks in place, as they are")
     return parser
 
@@ -288,6 +294,12 @@ def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS)
     try:
         if options.refresh:
             return int(refresh(notebooks, store=store, only=options.only) > 0)
+        if options.dry_run:
+            from sungen_lib import plan  # heavy, and nobody else needs it
+
+            parameters = {"profile": options.profile, "data_dir": options.data and str(options.data.resolve())}
+            plan.show(select(notebooks, options.only), parameters)
+            return 0
         chosen = {"profile": options.profile, "data_dir": options.data, "only": options.only}
         return int(run(notebooks, out=options.out, store=store, **chosen) > 0)
     except KeyboardInterrupt:

@@ -7,12 +7,16 @@ Everything here is for demonstration, never evidence: it lets every table and fi
     corpus(rows, seed)                the PLM's training text, which disobeys its prompts at NOISY_Y and UNRELATED_X
     load_plm()                        the shipped PLM and its tokenizer
     fingerprint()                     changes when the world does
+    plm_fingerprint()                 changes when the PLM's weights or tokenizer do
 
 ``python -m sungen_lib.embedded.plm`` trains the PLM anew. Importing this package loads neither torch nor transformers.
 """
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sungen_lib.embedded.world import NOISY_Y, UNRELATED_X, corpus, fingerprint, gold, judge
@@ -20,7 +24,7 @@ from sungen_lib.embedded.world import NOISY_Y, UNRELATED_X, corpus, fingerprint,
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-__all__ = ["NOISY_Y", "UNRELATED_X", "corpus", "fingerprint", "gold", "judge", "load_plm"]
+__all__ = ["NOISY_Y", "UNRELATED_X", "corpus", "fingerprint", "gold", "judge", "load_plm", "plm_fingerprint"]
 
 
 def load_plm() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
@@ -28,3 +32,10 @@ def load_plm() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
     from sungen_lib.embedded import plm
 
     return plm.load_plm()
+
+
+@cache
+def plm_fingerprint() -> str:
+    """A hash of the shipped PLM's files: what caches of its texts and predictions depend on."""
+    files = [Path(__file__).parent / "weights" / name for name in ("model.safetensors", "tokenizer.json")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]

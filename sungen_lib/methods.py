@@ -1,0 +1,93 @@
+"""What sets the methods of the tables apart: which rows of the pool they train on (``SELECTIONS``), and how
+(``TRAININGS``).
+
+Rows: "first" takes the first ones, "bernoulli" draws by learned weights, "weighted" takes all of them, weighted,
+"confidence" the most confident ones (Table 3), "cleanlab" those without a label issue. Training: "fit" is plain, with
+weights or another loss if asked for; the others are the baselines of Tables 3 and 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from torch import nn
+
+from sungen_lib import subset
+from sungen_lib.baselines import confidence, coteaching, meta_weight_net, temporal_ensembling
+from sungen_lib.data import Examples
+from sungen_lib.encode import Encoded, Tokenizer, encode
+from sungen_lib.models import TamConfig
+from sungen_lib.train import Epoch, derived_seed
+
+SELECTIONS = ("first", "bernoulli", "weighted", "confidence", "cleanlab")
+TRAININGS = ("fit", "coteaching", "meta_weight_net", "temporal_ensembling")
+META_SHARE = 0.1  # of Meta-Weight-Net's rows are its meta set; Appendix F.2 says "a part of synthetic data"
+
+
+def select(
+    selection: str,
+    pool: Examples,
+    *,
+    budget: int | None,
+    weights: np.ndarray | None = None,
+    tam: TamConfig | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> np.ndarray:
+    """Indices of the rows of ``pool`` to train on: ``budget`` of them ("bernoulli": in expectation; "cleanlab": at
+    most), or as many as the selection finds.
+
+    Nobody knows how many rows are clean, so "confidence" without a budget keeps the share that
+    ``coteaching.estimate_noise_rate`` does not contradict. Raises ``ValueError`` for an unknown selection.
+    """
+    if selection in ("first", "weighted"):
+        return np.arange(len(pool))[: budget if selection == "first" else None]
+    if selection == "bernoulli":
+        assert weights is not None and budget is not None
+        return subset.bernoulli_subset(weights, budget, seed=derived_seed(seed, 1))
+    if selection == "confidence":
+        assert tam is not None
+        budget = budget or round((1 - coteaching.estimate_noise_rate(pool)) * len(pool))
+        return np.sort(subset.top(_confidence(pool, tam, seed=seed, device=device), budget))
+    if selection == "cleanlab":
+        from sungen_lib.baselines import cleanlab  # four seconds to import, which few runs need
+
+        return cleanlab.keep(pool, seed=seed)[:budget]
+    raise ValueError(f"unknown selection {selection!r}; known: {', '.join(SELECTIONS)}")
+
+
+def _confidence(pool: Examples, tam: TamConfig, *, seed: int, device: str) -> np.ndarray:
+    tokenizer = tam.tokenizer(pool)
+    data = encode(pool, tokenizer, max_length=tam.max_length, device=device)
+    model = tam.build(tokenizer, data.classes, seed=seed)
+    return confidence.cartography(model, data, seed=seed, **tam.training).confidence
+
+
+def fit_baseline(
+    training: str,
+    model: nn.Module,
+    train_set: Encoded,
+    rows: Examples,
+    tokenizer: Tokenizer,
+    *,
+    tam: TamConfig,
+    seed: int,
+) -> Iterable[Epoch]:
+    """Train ``model`` in place by a baseline of ``TRAININGS``; ``train_set`` is ``rows``, encoded by ``tokenizer``.
+
+    Co-teaching's second network starts from another seed, and its forget rate is the estimated noise rate.
+    Meta-Weight-Net trains on nine tenths of the rows and takes the last tenth for its meta set. Raises ``ValueError``
+    for an unknown training.
+    """
+    if training == "coteaching":
+        peer = tam.build(tokenizer, train_set.classes, seed=derived_seed(seed, 2))
+        forget_rate = coteaching.estimate_noise_rate(rows)
+        return coteaching.train(model, peer, train_set, forget_rate=forget_rate, seed=seed, **tam.training)
+    if training == "meta_weight_net":
+        cut = round((1 - META_SHARE) * len(train_set))
+        own, meta = train_set.select(np.arange(cut)), train_set.select(np.arange(cut, len(train_set)))
+        return meta_weight_net.train(model, own, meta, seed=seed, **tam.training)
+    if training == "temporal_ensembling":
+        return temporal_ensembling.train(model, train_set, seed=seed, **tam.training)
+    raise ValueError(f"unknown training {training!r}; known: {', '.join(TRAININGS)}")
