@@ -1,0 +1,205 @@
+"""Which rows each method trains on, how, and that runs do what the specs say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import keyword_examples
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from test_runs import experiment
+
+from sungen_lib import methods, plan, report, runs, suite
+from sungen_lib.baselines import confidence, coteaching, meta_weight_net
+from sungen_lib.data import Examples, examples
+from sungen_lib.encode import encode
+from sungen_lib.experiments import BASELINES, LINEAR
+from sungen_lib.models import TamConfig
+from sungen_lib.train import derived_seed
+
+TAM = TamConfig("lstm", embedding=8, hidden=8, lr=1e-2, epochs=2, batch_size=8)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    runs.load.cache_clear()
+    return tmp_path / "store"
+
+
+def noisy_pool(n: int = 200, rate: float = 0.2) -> tuple[Examples, np.ndarray]:
+    """Keyword texts, some with the other label, and which."""
+    clean = keyword_examples(n)
+    wrong = np.random.default_rng(0).random(n) < rate
+    return examples(clean.texts, np.where(wrong, 1 - clean.labels, clean.labels), clean.label_names), wrong
+
+
+def test_first_and_weighted_rows() -> None:
+    pool = keyword_examples(10)
+    assert methods.select("first", pool, budget=4).tolist() == [0, 1, 2, 3]
+    assert methods.select("first", pool, budget=None).tolist() == list(range(10))
+    assert methods.select("weighted", pool, budget=None).tolist() == list(range(10))
+
+
+def test_drawn_rows_follow_the_weights() -> None:
+    weights = np.r_[np.ones(50), np.zeros(150)]
+    rows = methods.select("bernoulli", keyword_examples(200), budget=50, weights=weights, seed=3)
+    assert rows.tolist() == list(range(50))
+
+
+def test_confidence_keeps_the_likeliest_rows() -> None:
+    pool, wrong = noisy_pool()
+    rows = methods.select("confidence", pool, budget=120, tam=TAM, seed=1)
+    tokenizer = TAM.tokenizer(pool)
+    data = encode(pool, tokenizer, max_length=512)
+    measured = confidence.cartography(
+        TAM.build(tokenizer, 2, seed=1), data, epochs=2, lr=1e-2, batch_size=8, seed=1
+    ).confidence
+    assert len(rows) == 120 and measured[rows].min() >= np.delete(measured, rows).max()
+    assert wrong[rows].mean() < wrong.mean()
+
+
+def test_confidence_without_a_budget_keeps_what_is_not_contradicted() -> None:
+    pool, _ = noisy_pool()
+    rows = methods.select("confidence", pool, budget=None, tam=TAM, seed=1)
+    assert len(rows) == round((1 - coteaching.estimate_noise_rate(pool)) * 200)
+    assert 0.6 < len(rows) / 200 < 0.95
+
+
+def test_cleanlab_drops_wrong_rows() -> None:
+    pool, wrong = noisy_pool()
+    rows = methods.select("cleanlab", pool, budget=None)
+    assert wrong[rows].mean() < 0.5 * wrong.mean()
+    assert methods.select("cleanlab", pool, budget=10).tolist() == rows[:10].tolist()
+
+
+def test_an_unknown_selection_or_training_is_refused() -> None:
+    pool = keyword_examples(4)
+    with pytest.raises(ValueError, match="unknown selection 'best'"):
+        methods.select("best", pool, budget=1)
+    tokenizer = TAM.tokenizer(pool)
+    data = encode(pool, tokenizer, max_length=9)
+    with pytest.raises(ValueError, match="unknown training 'hope'"):
+        methods.fit_baseline("hope", TAM.build(tokenizer, 2, seed=0), data, pool, tokenizer, tam=TAM, seed=0)
+
+
+def test_coteaching_pairs_two_different_networks() -> None:
+    pool, _ = noisy_pool(64)
+    tokenizer = TAM.tokenizer(pool)
+    data = encode(pool, tokenizer, max_length=512)
+    ours, first = (TAM.build(tokenizer, 2, seed=1) for _ in range(2))
+    methods.fit_baseline("coteaching", ours, data, pool, tokenizer, tam=TAM, seed=1)
+    second = TAM.build(tokenizer, 2, seed=derived_seed(1, 2))
+    assert not torch.equal(next(first.parameters()), next(second.parameters()))
+    rate = coteaching.estimate_noise_rate(pool)
+    coteaching.train(first, second, data, forget_rate=rate, epochs=2, lr=1e-2, batch_size=8, seed=1)
+    for a, b in zip(ours.parameters(), first.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_meta_weight_net_never_trains_on_its_meta_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, _ = noisy_pool(100)
+    tokenizer = TAM.tokenizer(pool)
+    data = encode(pool, tokenizer, max_length=512)
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(meta_weight_net, "train", lambda model, own, meta, **_: seen.update(own=own, meta=meta) or [])
+    methods.fit_baseline("meta_weight_net", TAM.build(tokenizer, 2, seed=1), data, pool, tokenizer, tam=TAM, seed=1)
+    assert torch.equal(seen["own"].labels, data.labels[:90]) and torch.equal(seen["meta"].labels, data.labels[90:])
+
+
+# --- as runs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_each_baseline_is_zerogens_run_but_for_what_it_is_about(name: str) -> None:
+    one = experiment()
+    changes = {"method": name, **BASELINES[name]}
+    assert one.baseline(name, "imdb", "lstm", 1) == replace(one.zerogen("imdb", "lstm", 1), **changes)
+    assert one.baseline(name, "imdb", "lstm", 1) != replace(one.zerogen("imdb", "lstm", 1), method=name)
+
+
+def test_every_baseline_runs_and_differs_from_zerogen(store: Path) -> None:
+    one = experiment()
+    runs_of_one_epoch = [one.zerogen("imdb", "lstm", 1), *(one.baseline(name, "imdb", "lstm", 1) for name in BASELINES)]
+    # In the first epoch Co-teaching forgets nothing and temporal ensembling has no targets yet.
+    specs = {run.method: replace(run, tam=replace(TAM, max_length=64)) for run in runs_of_one_epoch}
+    records = one.execute(list(specs.values()))
+    losses = {name: records[spec].metrics["loss"] for name, spec in specs.items()}
+    assert len(set(losses.values())) == len(BASELINES) + 1, losses
+    assert records[specs["One-level RCE"]].metrics["rows"] == one.profile.pool
+
+
+def test_the_linear_model_is_scikit_learns(store: Path) -> None:
+    one = experiment()
+    spec = one.linear(runs.LINEAR, "imdb", 1)
+    record = one.execute([spec])[spec]
+    train, test = runs.load(one.synthetic("imdb")), runs.load(one.gold("imdb", "test"))
+    vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    model = LogisticRegression().fit(vectors.fit_transform(train.texts[:48]), train.labels[:48])
+    assert record.accuracy == pytest.approx(100 * model.score(vectors.transform(test.texts), test.labels))
+    assert record.seed is None  # nothing in it is random
+    filtered = one.linear(f"cleanlab, then {runs.LINEAR}", "imdb", 2)
+    assert one.execute([filtered])[filtered].seed == 2 and len(LINEAR) == 2
+
+
+def test_the_whole_pool_is_one_spec_however_it_is_asked_for() -> None:
+    one = experiment()
+    assert one.zerogen("imdb", "lstm", 1, budget=96) == one.zerogen("imdb", "lstm", 1, budget=10_000)
+    whole = one.sungen("imdb", "lstm", 1, budget=96)
+    assert (whole.selection, whole.budget) == ("weighted", None)
+    assert (one.sungen("imdb", "lstm", 1).selection, one.sungen("imdb", "lstm", 1).budget) == ("bernoulli", 48)
+
+
+def test_a_plm_trained_anew_makes_new_specs(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = experiment()
+    before = one.synthetic("imdb"), one.prompting("imdb"), one.gold("imdb", "test")
+    monkeypatch.setattr("sungen_lib.embedded.plm_fingerprint", lambda: "another")
+    after = one.synthetic("imdb"), one.prompting("imdb"), one.gold("imdb", "test")
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
+
+
+# --- what is planned and what came of it ------------------------------------------------------------------------------
+
+
+def test_a_dry_run_lists_the_paper_and_computes_nothing(store: Path, capsys: pytest.CaptureFixture) -> None:
+    plan.show(suite.select(suite.NOTEBOOKS, ["table01", "table11"]), {"profile": "paper", "data_dir": None})
+    printed = capsys.readouterr().out
+    assert "SunGen" not in printed.splitlines()[0]  # the notebooks' own output is not ours
+    # Eight tasks: six sets of texts, and for two TAMs three seeds of weights on them; three methods, and prompting.
+    assert "table01_main_results" in printed and " 194 runs" in printed.splitlines()[0]
+    assert 6 + 6 * 2 * 3 + 8 * (2 * 3 * 3 + 1) == 194
+    assert "GPU hours" in printed.splitlines()[-2] and "not measured" in printed.splitlines()[-1]
+    assert not store.exists()
+
+
+def test_the_plan_counts_operations() -> None:
+    one = experiment()
+    weights = replace(one.weights("imdb", "lstm", 1), iterations=50)
+    tokens = 30 * (5 * 96 + 3 * weights.outer_size)
+    assert plan.hours(weights) == pytest.approx(50 * tokens * 600_000 / 2e12 / 3600)
+    assert plan.hours(one.linear(runs.LINEAR, "imdb", 1)) == 0
+
+
+def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> None:
+    claim = {"claim": "gain", "column": "imdb", "verdict": "holds", "ours": 4.2}
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "table02.json").write_text(json.dumps({"name": "table02", "claims": [claim]}))
+    board = report.scoreboard(tmp_path)
+    assert list(board) == ["table", "claim", "on", "paper", "small"]
+    held = board[board["small"] != "not run"]
+    assert held.to_dict("records") == [
+        {
+            "table": "table02",
+            "claim": "SunGen, synthetic outer set is more accurate than ZeroGen",
+            "on": "IMDb",
+            "paper": pytest.approx(84.10 - 71.52),
+            "small": "holds (+4.20)",
+        }
+    ]
+    assert len(board) == 128
