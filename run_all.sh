@@ -7,13 +7,14 @@ venv=$root/.venv
 
 usage() {
     cat <<'TEXT'
-usage: ./run_all.sh [--profile embedded|small|paper] [--data DIR] [--only PREFIX[,PREFIX]] [--out DIR] [--dry-run]
+usage: ./run_all.sh [--profile tiny|embedded|small|paper] [--data DIR] [--only PREFIX[,PREFIX]] [--out DIR] [--dry-run]
        ./run_all.sh --test | --help
 
 Runs every notebook, skipping those for which nothing has changed, and writes the tables and figures.
 Uses the active Python if it satisfies pyproject.toml, else makes .venv (Python 3.11 or newer) and installs into it.
 
   --profile NAME    embedded (default): offline, CPU, demo scale; small: real PLM-written text; paper: the paper's sizes
+                    (tiny, for tests: embedded, and too small to show anything)
   --data DIR        data folder, <DIR>/<task>/<source>/<split>.jsonl[.xz|.gz]
   --only PREFIXES   only the notebooks whose names start so, for instance table01,figure03,quickstart
   --out DIR         where the tables go (default: tables), in a folder for the profile
@@ -66,8 +67,8 @@ done
 
 [[ $testing$others != yesyes ]] || die "--test goes with no other option" 2
 case $profile in
-    embedded | small | paper) ;;
-    *) die "--profile is embedded, small or paper, not '$profile'" 2 ;;
+    tiny | embedded | small | paper) ;;
+    *) die "--profile is tiny, embedded, small or paper, not '$profile'" 2 ;;
 esac
 [[ -z $data || -d $data ]] || die "--data: no such folder: $data" 2
 [[ ! -e $out || -d $out ]] || die "--out: not a folder: $out" 2

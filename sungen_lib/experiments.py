@@ -97,6 +97,14 @@ def _data_dir(value: object, profile: Profile) -> str | None:
     return str(Path(value).absolute())
 
 
+def _out(value: object) -> Path:
+    if value is None:
+        return Path("../tables").absolute()
+    if not isinstance(value, str) or not value or (Path(value).exists() and not Path(value).is_dir()):
+        raise ParameterError(f"out must be a folder to write to, existing or not, got {value!r}")
+    return Path(value).absolute()
+
+
 def _only_known(parameters: Mapping[str, Any], known: Sequence[str]) -> None:
     """papermill injects unknown parameters with no more than a warning: look for them among the notebook's names."""
     literals = (str, int, float, bool, list, dict, tuple, type(None))
@@ -150,7 +158,7 @@ class Experiment:
             chosen_seeds=positive_integers("seeds", parameters.get("seeds")),
             data_dir=_data_dir(parameters.get("data_dir"), profile),
             device=_device(parameters.get("device", "auto"), profile),
-            out=Path(parameters.get("out") or "../tables").absolute(),
+            out=_out(parameters.get("out")),
             extras={key: check(key, parameters[key]) for key, check in extras.items()},
         )
 

@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).resolve().parent
 REPOSITORY = PACKAGE.parent
 NOTEBOOKS = REPOSITORY / "notebooks"
 TABLES = REPOSITORY / "tables"
-PROFILES = ("embedded", "small", "paper")
+PROFILES = ("tiny", "embedded", "small", "paper")
 VERDICTS = ("holds", "fails", "undecided")
 SCOREBOARD = "scoreboard"  # the notebook that reads the others' results, so runs last
 

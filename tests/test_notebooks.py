@@ -1,0 +1,80 @@
+"""The notebooks' form: parameters are literals, the next cell refuses wrong ones in one sentence, outputs are there."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sungen_lib import suite
+from sungen_lib.experiments import ParameterError
+
+NOTEBOOKS = suite.select(suite.NOTEBOOKS)
+WRONG: dict[str, list[Any]] = {
+    "profile": ["big", 3, None],
+    "tasks": [["imbd"], "imdb", [], [3]],
+    "tams": [["bert"], "lstm"],
+    "seeds": [[0], [-1], "1", [1.5], [True]],
+    "data_dir": ["/no/such/folder", 7],
+    "device": ["tpu", None],
+    "out": [7],
+}
+
+
+def code_cells(notebook: Path) -> list[dict[str, Any]]:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def literals(notebook: Path) -> dict[str, Any]:
+    """The parameters cell as names and values; fails if anything in it is not a literal."""
+    source = "".join(code_cells(notebook)[0]["source"])
+    found = {}
+    for statement in ast.parse(source).body:
+        assert isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name), source
+        found[statement.targets[0].id] = ast.literal_eval(statement.value)
+    return found
+
+
+def wrong_values() -> list[tuple[Path, str, Any]]:
+    cases: list[tuple[Path, str, Any]] = []
+    for notebook in NOTEBOOKS:
+        for name, value in literals(notebook).items():
+            # Of a parameter of the notebook's own we know its type by its default: a negative number and another type.
+            own = [-5, "x"] if isinstance(value, int) and not isinstance(value, bool) else [object()]
+            cases += [(notebook, name, bad) for bad in WRONG.get(name, own)]
+        cases.append((notebook, "quick", "false"))  # papermill only warns of a name it does not know
+    return cases
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_form(notebook: Path) -> None:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    assert cells[0]["cell_type"] == "markdown" and cells[0]["source"][0].startswith("# ")
+    code = code_cells(notebook)
+    assert code[0]["metadata"].get("tags") == ["parameters"]
+    assert {"profile", "out"} <= set(literals(notebook))
+    assert "Experiment.from_parameters(" in "".join(code[1]["source"])
+    assert any("# NBVAL_CHECK_OUTPUT" in "".join(cell["source"]) for cell in code)
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1)), "committed without outputs"
+    outputs = json.dumps([cell["outputs"] for cell in code])
+    assert "Traceback" not in outputs and '"output_type": "error"' not in outputs
+    assert "READING" not in json.dumps(cells), "its reading is still to be written"
+
+
+@pytest.mark.parametrize(
+    ("notebook", "name", "value"), wrong_values(), ids=lambda value: value.stem if isinstance(value, Path) else None
+)
+def test_a_wrong_parameter_stops_in_the_second_cell(
+    notebook: Path, name: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    names = literals(notebook) | {"out": str(tmp_path / "tables"), name: value}
+    with pytest.raises(ParameterError, match=name) as error:
+        exec("".join(code_cells(notebook)[1]["source"]), names)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
