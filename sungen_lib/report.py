@@ -225,8 +225,11 @@ def latex_escape(text: str) -> str:
 
 def latex(tidy_df: pd.DataFrame, *, title: str, profile: str) -> str:
     """The table of ``markdown`` as a LaTeX ``table`` float; needs the ``booktabs`` package."""
-    header, *body = _grid(tidy_df)
-    lines = [" & ".join(latex_escape(text) for text in line) + r" \\" for line in (header, *body)]
+    header, *body = ([latex_escape(text) for text in line] for line in _grid(tidy_df))
+    lines = [" & ".join(line) + r" \\" for line in body]
+    paper_rows = int((~tidy_df.groupby("row", sort=False)["ours_only"].all()).sum())  # they come first
+    if 0 < paper_rows < len(lines):
+        lines.insert(paper_rows, r"\midrule")
     caption = latex_escape(". ".join([f"{title}. {_caption(tidy_df, profile)}".rstrip("."), *_reasons(tidy_df)]) + ".")
     return "\n".join(
         [
@@ -235,9 +238,9 @@ def latex(tidy_df: pd.DataFrame, *, title: str, profile: str) -> str:
             rf"\caption{{{caption}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
             r"\toprule",
-            lines[0],
+            " & ".join(header) + r" \\",
             r"\midrule",
-            *lines[1:],
+            *lines,
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",

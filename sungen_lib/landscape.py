@@ -1,0 +1,91 @@
+"""Loss surfaces around a trained TAM: ``L(theta + alpha d1 + beta d2)`` (Li et al. 2018; Appendix A.1.2, figure 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sungen_lib.encode import Encoded
+from sungen_lib.losses import Loss
+from sungen_lib.train import predict
+
+Direction = dict[str, Tensor]
+
+
+def random_direction(model: nn.Module, *, seed: int) -> Direction:
+    """A Gaussian direction, filter-normalised: each row as long as the same row of the model's parameter.
+
+    A row is a unit's incoming weights in a linear layer, a gate's in an LSTM, a word's vector in an embedding. Biases
+    and normalisation layers (one dimension) get zero, as in the authors' figures (``ignore="biasbn"`` in their code).
+    Drawn on the CPU: the same seed gives the same direction on any device. Tensors lie where the parameters lie.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    direction = {}
+    for name, parameter in model.named_parameters():
+        drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter)
+        if parameter.ndim < 2:
+            direction[name] = torch.zeros_like(drawn)
+        else:
+            scale = parameter.detach().flatten(1).norm(dim=1) / drawn.flatten(1).norm(dim=1)
+            direction[name] = drawn * scale.reshape(-1, *[1] * (parameter.ndim - 1))
+    return direction
+
+
+def surface(
+    model: nn.Module,
+    data: Encoded,
+    losses: Mapping[str, Loss],
+    directions: tuple[Direction, Direction],
+    *,
+    span: float = 1.0,
+    points: int = 21,
+) -> dict[str, np.ndarray]:
+    """Mean of each loss over ``data`` on a grid of ``points`` x ``points``, all losses from one forward pass a point.
+
+    Entry [i, j] belongs to ``theta + a[i] d1 + a[j] d2``, ``a = span * numpy.linspace(-1, 1, points)``; ``points`` is
+    odd, so that the middle is the model itself (else ``ValueError``). Dropout is off. The model is left in evaluation
+    mode with its parameters as they were, to the bit.
+    """
+    if points < 3 or points % 2 == 0:
+        raise ValueError(f"points must be odd and at least 3, got {points}")
+    first, second = directions
+    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    steps = (span * np.linspace(-1.0, 1.0, points)).tolist()
+    surfaces = {name: np.empty((points, points)) for name in losses}
+    try:
+        for (i, alpha), (j, beta) in product(enumerate(steps), enumerate(steps)):
+            _set(model, {name: value + alpha * first[name] + beta * second[name] for name, value in start.items()})
+            logits = predict(model, data).double()
+            for name, loss in losses.items():
+                surfaces[name][i, j] = float(loss(logits, data.labels).mean())
+    finally:
+        _set(model, start)
+    return surfaces
+
+
+def plateau_share(values: np.ndarray, *, within: float = 0.05) -> float:
+    """Share of the grid, in (0, 1], whose loss is at most a fraction ``within`` below the largest."""
+    return float((values >= (1 - within) * values.max()).mean())
+
+
+def ring_slopes(values: np.ndarray, *, span: float) -> np.ndarray:
+    """(points // 2,) mean slope of a surface (loss per unit of alpha or beta) on the squares around its middle.
+
+    Entry k - 1 belongs to the grid points with ``max(|alpha|, |beta|) = span * k / (points // 2)``. The slope is the
+    length of the gradient within the plane, by differences of neighbouring points. On a plateau it vanishes.
+    """
+    middle = len(values) // 2
+    slopes = np.hypot(*np.gradient(values, span / middle))
+    offsets = np.abs(np.arange(-middle, middle + 1))
+    rings = np.maximum(offsets[:, None], offsets)
+    return np.array([slopes[rings == k].mean() for k in range(1, middle + 1)])
+
+
+@torch.no_grad()
+def _set(model: nn.Module, values: Mapping[str, Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.copy_(values[name])
