@@ -5,6 +5,7 @@ Data flows one way, and a module imports only from those above it:
     tasks         the eleven tasks: label names, prompts (Table 10), hub ids
     data          Examples; JSONL in and out; the data folder
     embedded/     the offline world: grammars, their oracle, and a tiny PLM trained on them
+    hub           gold data from the Hugging Face hub, into a data folder
     losses        per-sample losses, robust ones among them (Eqn. 3)
     encode        vocabulary or tokenizer, length buckets, tensors on the device
     models        the tiny task models (TAMs): BiLSTM, DistilBERT

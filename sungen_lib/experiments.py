@@ -69,6 +69,18 @@ def positive_integer(name: str, value: object) -> int:
     return value
 
 
+def optional_positive_integer(name: str, value: object) -> int | None:
+    """An integer above 0, or ``None``; else ``ParameterError``."""
+    return None if value is None else positive_integer(name, value)
+
+
+def positive_numbers(name: str, value: object) -> tuple[float, ...]:
+    """One or more numbers above 0, else ``ParameterError``."""
+    if not isinstance(value, (list, tuple)) or not value or not all(type(v) in (int, float) and v > 0 for v in value):
+        raise ParameterError(f"{name} must be a list of positive numbers such as [0.01, 1], got {value!r}")
+    return tuple(map(float, value))
+
+
 def positive_integers(name: str, value: object) -> tuple[int, ...] | None:
     """Distinct integers above 0, or ``None``; else ``ParameterError``."""
     if value is None:
@@ -162,6 +174,12 @@ class Experiment:
             extras={key: check(key, parameters[key]) for key, check in extras.items()},
         )
 
+    def only_task(self) -> str:
+        """The task of a notebook that shows one; ``ParameterError`` if more were asked for."""
+        if len(self.tasks) > 1:
+            raise ParameterError(f"tasks must be one task in this notebook, got {', '.join(self.tasks)}")
+        return self.tasks[0]
+
     def seeds(self, tam: str) -> tuple[int, ...]:
         """The seeds asked for, else the profile's for this TAM."""
         return self.chosen_seeds or self.profile.seeds(tam)
@@ -170,8 +188,12 @@ class Experiment:
 
     def gold(self, task: str, split: str, *, rows: int | None = None) -> Gold:
         """The gold split at this profile's size; ``DataMissing`` where the data folder has none."""
-        limit = rows or (self.profile.gold_train if split == "train" else self.profile.gold_test)
-        return Gold(task, split, self.profile.source, limit, self._fingerprint(task, data.GOLD, split))
+        profile, known = self.profile, tasks.get(task)
+        sizes = (profile.gold_train, profile.gold_test)
+        if profile.source == "hub":  # Amazon's and DBpedia's sets are larger there than those of the paper
+            sizes = (known.gold_train, known.gold_test)
+        limit = rows or sizes[split == "test"]
+        return Gold(task, split, profile.source, limit, self._fingerprint(task, data.GOLD, split))
 
     def synthetic(self, task: str) -> Synthetic:
         """The PLM-written pool for ``task``, which may be another task's (``synthetic_from``)."""

@@ -29,7 +29,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from sungen_lib import data, embedded, methods, prompting, tasks
+from sungen_lib import data, embedded, hub, methods, prompting, tasks
 from sungen_lib.baselines import tfidf_logreg
 from sungen_lib.data import DataMissing, Examples, atomic_path, write_jsonl, write_text
 from sungen_lib.encode import Encoded, Tokenizer, encode
@@ -295,6 +295,9 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
         return embedded.gold(spec.task, spec.split, spec.rows)
     if isinstance(spec, Synthetic) and spec.source != "folder":
         return data.read_jsonl(folder(identify(spec)) / "synthetic.jsonl", tasks.get(spec.task).labels)
+    if spec.source == "hub" and data_dir is None:
+        data_dir = str(store() / "hub")
+        hub.fetch(spec.task, data_dir)
     if data_dir is None:
         raise DataMissing(f"no data folder given: {spec.task} is read from one at this profile (data_dir)")
     source = data.GOLD if isinstance(spec, Gold) else spec.plm
