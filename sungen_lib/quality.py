@@ -142,7 +142,7 @@ def classifier_labels(path: str, data: Examples, *, device: str = "cpu") -> np.n
     tokenizer = oracle.tokenizer(data)
     encoded = encode(data, tokenizer, max_length=oracle.max_length, device=device)
     predicted = predict(oracle.build(tokenizer, encoded.classes, seed=0), encoded).argmax(-1).cpu().numpy()
-    return np.array([expected.index(name) for name in names])[predicted]
+    return np.take(np.array([expected.index(name) for name in names]), predicted)
 
 
 def _label_names(path: str) -> list[str]:

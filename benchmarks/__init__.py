@@ -1,0 +1,1 @@
+"""Benchmarks of the reweighter: ``python -m benchmarks.reweight``, ``python -m benchmarks.accuracy``."""

@@ -1,0 +1,262 @@
+"""The benchmarks: tiny runs, and the yardsticks compute what ours computes."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import keyword_examples, keyword_set
+
+from benchmarks import accuracy, peers, plain, reweight
+from benchmarks.data import LABEL_NAMES, WORDS, TrainingSet, stratified_batches, training_set
+from benchmarks.measure import measured
+from sungen_lib import reweight as ours
+from sungen_lib.data import examples, write_jsonl
+from sungen_lib.encode import shuffled_batches, sorted_batches
+from sungen_lib.losses import reverse_cross_entropy
+from sungen_lib.models import BiLSTM
+from sungen_lib.train import Trainer, derived_seed
+
+
+@pytest.fixture
+def small() -> tuple[TrainingSet, BiLSTM]:
+    """192 keyword rows and a BiLSTM narrow enough for double backward."""
+    data = keyword_set(192)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return TrainingSet(data, 30, "keywords"), BiLSTM(30, 2, embedding=8, hidden=6)
+
+
+# --- the straightforward implementation -------------------------------------------------------------------------------
+
+
+def test_plain_takes_the_same_inner_steps(small: tuple[TrainingSet, BiLSTM]) -> None:
+    training, model = small
+    data = training.encoded
+    copy, texts = reweight.plain_copy(model), reweight.plain_texts(data)
+    weights = torch.linspace(0.1, 0.9, len(data))
+    trainer = Trainer(model, data, lr=1e-3, batch_size=32)
+    trainer.set_weights(weights)
+    before = {name: value.clone() for name, value in copy.state_dict().items()}
+    trainer.epoch(5)
+    adam = torch.optim.Adam(copy.parameters(), lr=1e-3)
+    for rows in shuffled_batches(data.sizes, 32, np.random.default_rng(5)):
+        plain.inner_step(copy, adam, texts, weights / weights.mean(), torch.as_tensor(rows))
+    assert reweight.parameter_difference(model, copy) < 1e-5
+    assert max(float((copy.state_dict()[name] - value).abs().max()) for name, value in before.items()) > 1e-3
+
+
+def test_plain_learns_the_same_weights(small: tuple[TrainingSet, BiLSTM]) -> None:
+    training, model = small
+    data = training.encoded
+    copy, texts = reweight.plain_copy(model), reweight.plain_texts(data)
+    initial = {name: value.clone() for name, value in copy.state_dict().items()}
+    learned = ours.learn_weights(data, tam=model, outer_size=96, iterations=3, seed=1, inner_epochs=1)
+    outer = accuracy.outer_rows(len(data), size=96, seed=1)
+    scores = torch.zeros(len(data), requires_grad=True)
+    optimizer = plain.outer_optimizer(scores)
+    for number in range(1, 4):
+        inner = shuffled_batches(data.sizes, 32, np.random.default_rng(derived_seed(1, number, 0)))
+        seconds = plain.outer_iteration(
+            copy,
+            initial,
+            texts,
+            scores,
+            optimizer,
+            inner_batches=inner,
+            outer_batches=[outer[rows] for rows in sorted_batches(data.sizes[outer], 40)],
+            batches=list(sorted_batches(data.sizes, 50)),
+        )
+        assert min(seconds.values()) > 0
+    np.testing.assert_allclose(scores.sigmoid().detach().numpy(), learned.weights, atol=2e-3)
+    assert learned.weights.std() > 0.1
+
+
+# --- the peers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in reweight.METHODS if name != "betty"])
+def test_each_way_computes_the_pinned_gradient(name: str, small: tuple[TrainingSet, BiLSTM]) -> None:
+    if name in peers.PEERS and peers.version(name) is None:
+        pytest.skip(f"{peers.PACKAGES[name]} is not installed")
+    training, model = small
+    data = training.encoded
+    weights = torch.linspace(0.1, 0.9, len(data))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    exact = -(1e-3 / float(weights.sum())) * accuracy.exact_derivative(model, data, data)
+    direction, _ = ours.outer_gradient(model, data, reverse_cross_entropy)
+    gradient = reweight.METHODS[name](model, data, direction, weights, 1e-3)
+    found = accuracy.errors(gradient, exact)
+    assert found.relative < 1e-3 and found.signs == 1.0
+    assert all(torch.allclose(value, before[key], atol=1e-6) for key, value in model.state_dict().items())
+
+
+def test_betty_as_shipped_does_not_come_back(small: tuple[TrainingSet, BiLSTM]) -> None:
+    """If this fails, betty-ml has been repaired: drop ``betty_restored``."""
+    if peers.version("betty") is None:
+        pytest.skip("betty-ml is not installed")
+    training, model = small
+    data = training.encoded
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    direction, _ = ours.outer_gradient(model, data, reverse_cross_entropy)
+    peers.betty_gradient(model, data, direction, torch.ones(len(data)), 1e-3)
+    moved = sum(float((value - before[key]).square().sum()) for key, value in model.state_dict().items()) ** 0.5
+    assert moved == pytest.approx(2 * 0.01, rel=1e-2)  # two batches, a step of darts_alpha left behind by each
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def test_drawn_rows_have_the_stated_distribution() -> None:
+    drawn = training_set(None, 4_000, seed=1)
+    data = drawn.encoded
+    assert drawn.vocabulary == WORDS and len(data) == 4_000 and drawn.description.startswith("4,000 drawn rows")
+    assert 27 < data.sizes.mean() < 29 and data.sizes.min() >= 10 and data.sizes.max() <= 91
+    counts = np.bincount(data.flat.numpy(), minlength=WORDS)
+    assert counts[:4].sum() == 0 and 1.6 < counts[4] / counts[5] < 2.4 and 7 < counts[4] / counts[13] < 13
+    even = np.repeat(data.labels.numpy(), data.sizes)[data.flat.numpy() % 2 == 0]
+    assert even.mean() < 0.45  # even words lean to label 0
+    again = training_set(None, 4_000, seed=1).encoded
+    assert torch.equal(again.flat, data.flat) and not torch.equal(
+        training_set(None, 10, seed=2).encoded.flat, data.flat
+    )
+
+
+def test_rows_beyond_the_file_resemble_it(tmp_path: Path) -> None:
+    texts = examples(["one two three", "four five"] * 5, [0, 1] * 5, LABEL_NAMES)
+    write_jsonl(tmp_path / "texts.jsonl", texts)
+    longer = training_set(tmp_path / "texts.jsonl", 40, seed=0).encoded
+    assert len(longer) == 40 and set(longer.sizes) == {2, 3} and longer.labels.bincount().tolist() == [20, 20]
+    for row in range(40):
+        words = set(longer.batch(np.array([row])).tokens.flatten().tolist())
+        assert words <= {4, 5, 6, 7, 8}, "words of the file only"
+    first = set(longer.select(np.flatnonzero(longer.labels.numpy() == 0)).flat.tolist())
+    second = set(longer.select(np.flatnonzero(longer.labels.numpy() == 1)).flat.tolist())
+    assert not first & second, "each label keeps its own words"
+    assert len(training_set(tmp_path / "texts.jsonl", 4).encoded) == 4
+    assert len(training_set(tmp_path / "texts.jsonl", None).encoded) == 10
+
+
+def test_stratified_batches_represent_the_whole_set() -> None:
+    data = training_set(None, 3_000).encoded
+    rows = stratified_batches(data, 100, 1_000)
+    assert len(rows) == len(set(rows.tolist())) == 1_000
+    assert data.sizes[rows].mean() == pytest.approx(data.sizes.mean(), rel=0.03)
+    assert len(stratified_batches(data, 100, 10**6)) == 3_000
+
+
+# --- the programs -----------------------------------------------------------------------------------------------------
+
+
+def test_errors_are_relative_and_ignore_negligible_signs() -> None:
+    exact = torch.tensor([3.0, -4.0, 1e-9, 0.0, 0.5])
+    found = accuracy.errors(torch.tensor([3.0, 4.0, -1e-9, 1.0, 0.5]), exact)
+    assert found.relative == pytest.approx((64 + 1) ** 0.5 / 25.25**0.5)
+    assert found.signs == pytest.approx(2 / 3)
+
+
+def test_reweight_benchmark_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "results.json"
+    write_jsonl(tmp_path / "texts.jsonl", keyword_examples(256))
+    source = tmp_path / "named.jsonl"
+    lines = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
+    source.write_text("".join(json.dumps({**line, "label": LABEL_NAMES[line["label"]]}) + "\n" for line in lines))
+    sizes = ["--rows", "256", "--slow-rows", "128", "--check-rows", "64", "--steps", "3", "--repeats", "1"]
+    reweight.main(["--data", str(source), *sizes, "--json", str(file)])
+    report = json.loads(file.read_text())
+    assert {"command", "machine", "versions", "rows", "threads"} <= set(report)
+    assert report["rows"] == 256 and report["threads"] == 1 and str(tmp_path) not in report["command"]
+    meta = report["meta_gradient"]
+    for name in reweight.METHODS:
+        if name in peers.PEERS and peers.version(name) is None:
+            assert meta[f"{name}_s"] is None and meta[f"{name}_rel_error"] is None
+        else:
+            assert meta[f"{name}_s"] > 0 and meta[f"{name}_peak_mb"] > 0
+            assert meta[f"{name}_rows_timed"] == (128 if name in reweight.SLOW else 256)
+    assert meta["difference_rel_error"] < 1e-3 and meta["difference_signs_equal"] == 1.0
+    assert meta["dual_rel_error"] < 1e-5 and meta["double_backward_rel_error"] < 1e-5
+    assert meta["ratios"]["dual"] == pytest.approx(meta["dual_s"] / meta["difference_s"])
+    inner, outer = report["inner_step"], report["outer_iteration"]
+    assert inner["plain_ms"] > 0 and inner["ours_ms"] > 0 and inner["parameter_difference"] < 1e-5
+    assert outer["plain_s"] > 0 and outer["ours_s"] > 0 and outer["plain_rows_timed"] == 128
+    assert inner["steps"] == 3 and inner["ratio"] == pytest.approx(inner["plain_ms"] / inner["ours_ms"])
+    assert outer["ratio"] == pytest.approx(outer["plain_s"] / outer["ours_s"])
+    assert "| outer iteration, s |" in capsys.readouterr().out
+
+
+def test_a_missing_peer_is_never_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "version", lambda name: None)
+    training = TrainingSet(keyword_set(64), 30, "keywords")
+    meta = reweight.bench_meta_gradient(training, slow_rows=64, check_rows=32, repeats=1, seed=0)
+    for name in peers.PEERS:
+        assert meta[f"{name}_s"] is None and meta[f"{name}_rel_error"] is None and meta["ratios"][name] is None
+    assert meta["not_run"]["betty"] == "betty-ml is not installed" and len(meta["not_run"]) == 4
+    other: dict[str, reweight.Section] = {name: defaultdict(lambda: 1.0) for name in ("inner_step", "outer_iteration")}
+    assert "| higher | not run: higher is not installed |" in reweight.summary({"meta_gradient": meta, **other})
+
+
+def test_figures_are_medians_of_interleaved_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, order = iter([9.0, 1.0, 2.0, 4.0, 3.0, 8.0]), []
+
+    def once(problem: object, name: str) -> dict[str, float]:
+        order.append(name)
+        return {"s": next(seconds)}
+
+    monkeypatch.setattr(reweight, "_once", once)
+    monkeypatch.setattr(reweight, "METHODS", {"dual": None, "difference": None})
+    monkeypatch.setattr(peers, "PEERS", {})
+    training = TrainingSet(keyword_set(64), 30, "keywords")
+    meta = reweight.bench_meta_gradient(training, slow_rows=64, check_rows=32, repeats=3, seed=0)
+    assert order == ["dual", "difference"] * 3
+    assert (meta["dual_s"], meta["difference_s"], meta["ratios"]["dual"]) == (3.0, 4.0, 0.75)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux can forget a peak")
+def test_peak_memory_is_that_of_the_work_alone() -> None:
+    cpu = torch.device("cpu")
+    _, _, before = measured(lambda: None, cpu)
+    _, _, peak = measured(lambda: np.ones(2**23).sum(), cpu)  # 64 MiB, gone again when it returns
+    _, seconds, after = measured(lambda: None, cpu)
+    assert 60 < peak - before < 80 and abs(after - before) < 10 and seconds >= 0
+
+
+def test_scaling_covers_the_decades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reweight.scaling_sizes(1_000_000) == [10_000, 30_000, 100_000, 300_000, 1_000_000]
+    assert reweight.scaling_sizes(10_000) == [1_000, 3_000, 10_000]
+    assert reweight.scaling_sizes(200) == [200]
+    assert [reweight.outer_size(rows) for rows in (1_000_000, 10_000, 1)] == [50_000, 5_000, 1]
+    file = tmp_path / "scaling.json"
+    reweight.main(["--rows", "96", "--scaling", "--repeats", "2", "--json", str(file)])
+    (entry,) = json.loads(file.read_text())["scaling"]
+    assert entry["rows"] == 96 and entry["outer_rows"] == 48 and entry["seconds"] > 0 and entry["peak_mb"] > 0
+    assert entry["row_us"] == pytest.approx(1e6 * entry["seconds"] / 96)
+    assert "| 96 | 48 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [["--rows", "0"], ["--repeats", "-1"], ["--data", "nothing-here.jsonl"]])
+def test_a_wrong_option_is_one_sentence(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        reweight.main(wrong)
+    assert stop.value.code == 2 and "Traceback" not in capsys.readouterr().err
+
+
+def test_accuracy_along_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "accuracy.json"
+    sizes = ["--rows", "96", "--check-rows", "32", "--iterations", "1", "2", "--json", str(file)]
+    accuracy.main(sizes)
+    results = json.loads(file.read_text())["results"]
+    assert [entry["iteration"] for entry in results] == [1] * 6 + [2] * 6
+    assert {entry["radius"] for entry in results} == {*accuracy.RADII, None}
+    assert [entry["relative"] for entry in results[:6]] != [entry["relative"] for entry in results[6:]]
+    assert all(entry["relative"] < 1e-2 and entry["signs"] > 0.9 for entry in results)
+    assert all(entry["relative"] < 1e-4 for entry in results if entry["method"] == "dual")
+
+
+def test_methods_agree_on_the_learned_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    training = TrainingSet(keyword_set(64), 30, "keywords")
+    table = accuracy.compare_weights(training, outer_size=32, iterations=3, seed=0)
+    assert len(table) == 3 and all(entry["rank_correlation"] > 0.99 for entry in table)  # type: ignore[operator]
