@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -157,7 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--outer", type=int, help="rows of the outer set (default: half the rows)")
     parser.add_argument("--check-rows", type=int, default=512, help="rows compared with float64")
     parser.add_argument("--iterations", type=int, nargs="+", default=list(ITERATIONS))
-    parser.add_argument("--threads", type=int, default=1)
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--threads", type=int, default=cores, help=f"default: the process's cores, here {cores}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compare", action="store_true", help="compare the learned weights instead")
     parser.add_argument("--json", type=Path)

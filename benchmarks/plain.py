@@ -1,8 +1,9 @@
 """Algorithm 1 in straightforward PyTorch: what a competent user writes without this package.
 
 Texts tokenised beforehand, a packed bidirectional ``nn.LSTM``, ``torch.optim.Adam`` as it comes, and the meta-gradient
-by double backward, in batches. It is the yardstick of ``benchmarks.reweight`` and uses nothing of ``sungen_lib``; it
-is handed the same batches and starts from the same parameters, so that it must arrive at the same numbers.
+by double backward, in batches. It is the yardstick of ``benchmarks.reweight`` and the model that ``benchmarks.peers``
+differentiates, and uses nothing of ``sungen_lib``; it is handed its batches and starts from the same parameters, so
+that it must arrive at the same numbers.
 """
 
 from __future__ import annotations
@@ -54,13 +55,17 @@ class Texts:
         return tokens, self.lengths[rows], self.labels[rows.to(self.labels.device)]
 
 
+def weighted_loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], weights: Tensor) -> Tensor:
+    """``sum_j w_j l_j`` over a batch of ``Texts``; ``weights`` (B,)."""
+    tokens, lengths, labels = batch
+    return (weights * F.cross_entropy(model(tokens, lengths), labels, reduction="none")).sum()
+
+
 def inner_step(
     model: PackedBiLSTM, optimizer: torch.optim.Optimizer, texts: Texts, weights: Tensor, rows: Tensor
 ) -> None:
     """One step on the weighted cross-entropy of a batch; ``weights`` (N,), of mean 1."""
-    tokens, lengths, labels = texts.batch(rows)
-    losses = F.cross_entropy(model(tokens, lengths), labels, reduction="none")
-    loss = (weights[rows.to(weights.device)] * losses).mean()
+    loss = weighted_loss(model, texts.batch(rows), weights[rows.to(weights.device)]) / len(rows)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -84,7 +89,6 @@ def meta_gradient(
     weights: Tensor,
     outer: Sequence[Tensor],
     batches: Sequence[np.ndarray],
-    *,
     lr: float = 1e-3,
 ) -> Tensor:
     """The derivative of ``<outer, theta - lr grad sum_j w_j l_j / S>`` by each weight, (N,), S = sum_j w_j fixed.
@@ -92,16 +96,14 @@ def meta_gradient(
     Rows in no batch stay at 0. cuDNN has no second derivative and is off; packed sequences never use oneDNN.
     """
     result = torch.zeros_like(weights)
-    parameters = list(model.parameters())
-    total = weights.sum()
+    parameters, total = list(model.parameters()), weights.sum()
     with torch.backends.cudnn.flags(enabled=False):
         for rows in batches:
             index = torch.as_tensor(rows)
-            tokens, lengths, labels = texts.batch(index)
-            index = index.to(weights.device)
+            batch, index = texts.batch(index), index.to(weights.device)
             batch_weights = weights[index].clone().requires_grad_()
-            losses = F.cross_entropy(model(tokens, lengths), labels, reduction="none")
-            gradient = torch.autograd.grad((batch_weights * losses).sum() / total, parameters, create_graph=True)
+            loss = weighted_loss(model, batch, batch_weights) / total
+            gradient = torch.autograd.grad(loss, parameters, create_graph=True)
             descent = -lr * sum((v * g).sum() for v, g in zip(outer, gradient, strict=True))
             (result[index],) = torch.autograd.grad(descent, batch_weights)  # type: ignore[arg-type]
     return result
@@ -133,7 +135,7 @@ def outer_iteration(
     times.append(clock(scores.device))
     outer = outer_gradient(model, texts, outer_batches)
     times.append(clock(scores.device))
-    gradient = meta_gradient(model, texts, weights, outer, batches, lr=lr)
+    gradient = meta_gradient(model, texts, weights, outer, batches, lr)
     scores.grad = gradient * weights * (1 - weights)
     optimizer.step()
     times.append(clock(scores.device))

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from sungen_lib.data import Examples
+
+if TYPE_CHECKING:  # transformers, scikit-learn and datasets take seconds to import: only where they are used
+    from transformers import PreTrainedTokenizerBase
 
 PAD, UNKNOWN, START, SEPARATOR = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<start>", "<sep>")
@@ -51,7 +54,7 @@ class Vocabulary:
         return ids or [UNKNOWN]
 
 
-Tokenizer = Vocabulary | PreTrainedTokenizerBase
+Tokenizer: TypeAlias = "Vocabulary | PreTrainedTokenizerBase"
 
 
 @dataclass(frozen=True)

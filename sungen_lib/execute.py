@@ -16,11 +16,11 @@ from sungen_lib.runs import Record, Spec
 
 
 def closure(specs: Iterable[Spec]) -> list[Spec]:
-    """``specs`` and everything upstream of them, each once, upstream first."""
+    """``specs`` and everything upstream of them, each once, upstream first; files of a data folder are not runs."""
     ordered: dict[Spec, None] = {}
 
     def visit(spec: Spec) -> None:
-        if spec not in ordered:
+        if spec not in ordered and getattr(spec, "source", None) != "folder":
             for parent in runs.upstream(spec):
                 visit(parent)
             ordered[spec] = None
@@ -44,7 +44,8 @@ def execute(
     if jobs is None:
         cuda = any(getattr(spec, "device", "cpu") == "cuda" for spec in missing)
         jobs = 1 if cuda else len(os.sched_getaffinity(0))
-    with tqdm(total=len(ordered), initial=len(records), desc=progress, unit="run", disable=progress is None) as bar:
+    hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))  # which tqdm's bar for notebooks does not heed
+    with tqdm(total=len(ordered), initial=len(records), desc=progress, unit="run", disable=hidden) as bar:
         if min(jobs, len(missing)) <= 1:
             for spec in missing:
                 records[spec] = runs.compute(spec, data_dir)

@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_auc_score
 
 from sungen_lib import data, embedded, execute, paper, profiles, report, runs, tasks
 from sungen_lib.data import DataMissing
@@ -366,6 +365,8 @@ class Experiment:
 
     def noise_separation(self, records: Mapping[Spec, Record]) -> pd.DataFrame:
         """``task``, ``tam``, ``seed``, ``auc`` of each set of learned weights against the grammar's judgement."""
+        from sklearn.metrics import roc_auc_score
+
         lines = []
         for spec in records:
             wrong = self.wrong_samples(spec.train) if isinstance(spec, Weights) else None

@@ -13,16 +13,19 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from sungen_lib.data import Examples, examples, write_text
 from sungen_lib.tasks import Task, fill
 from sungen_lib.train import derived_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 QUOTE = '"'
 SLOT = re.compile(r"<[A-Za-z]>")
@@ -85,6 +88,8 @@ class Writer:
         tokens, mask = self._left_padded(prompts)
         written: list[list[int]] = [[] for _ in prompts]
         active = torch.arange(len(prompts), device=self.device)
+        from transformers import DynamicCache
+
         cache = DynamicCache(config=self.model.config)
         for length in range(sampling.max_tokens + 1):
             positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]

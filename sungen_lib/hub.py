@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-
-from datasets import ClassLabel, Dataset, load_dataset
-from datasets.exceptions import DatasetNotFoundError
+from typing import TYPE_CHECKING
 
 from sungen_lib import data, tasks
 from sungen_lib.data import DataError, DataMissing, Examples
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SPLITS = ("train", "test")
 
@@ -32,6 +33,9 @@ def fetch(task: str, data_dir: str | Path, *, source: str | None = None) -> None
 
 
 def _download(task: str, split: str, source: str | None) -> Dataset:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+
     hub = tasks.get(task).hub
     path, name = source or hub.path, hub.train if split == "train" else hub.test
     try:
@@ -66,6 +70,8 @@ def _joined(*columns: Iterable[str]) -> list[str]:
 
 def _assert_labels(task: str, rows: Dataset) -> None:
     """Label orders differ between sources: the names are compared in index order, never assumed."""
+    from datasets import ClassLabel
+
     hub = tasks.get(task).hub
     feature = rows.features[hub.label_column]
     if isinstance(feature, ClassLabel):

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
-    PreTrainedModel,
-)
 
 from sungen_lib.data import Examples
 from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Tokenizer, Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import DistilBertConfig, PreTrainedModel
 
 
 class BiLSTM(nn.Module):
@@ -133,7 +129,8 @@ class TamConfig:
     """Everything that decides a TAM before training, and how it is trained by default (Appendix F.2).
 
     ``kind``: "lstm", or "distilbert" for an encoder. ``path`` names a pre-trained encoder (a hub id or a local
-    folder); without one a DistilBERT of ``width`` (``hidden``), ``layers`` and ``heads`` starts from random weights.
+    folder); without one a DistilBERT of width ``hidden``, ``layers``, ``heads`` and ``dropout`` starts from random
+    weights. ``inner_epochs`` are those of the inner loop, in each outer iteration.
     """
 
     kind: str = "lstm"
@@ -141,11 +138,13 @@ class TamConfig:
     hidden: int = 150
     layers: int = 1
     heads: int = 1
+    dropout: float = 0.1
     path: str | None = None
     vocabulary: int = 50_000
     max_length: int = MAX_LENGTH
     lr: float = 1e-3
     epochs: int = 5
+    inner_epochs: int = 1
     batch_size: int = 32
     precision: str = "float32"
 
@@ -162,6 +161,8 @@ class TamConfig:
         """The pre-trained encoder's tokenizer, else a vocabulary of the texts the TAM is trained on."""
         if self.path is None:
             return Vocabulary.build(train_set, max_size=self.vocabulary, start=self.kind == "distilbert")
+        from transformers import AutoTokenizer
+
         try:
             return AutoTokenizer.from_pretrained(self.path)
         except (OSError, ValueError) as error:
@@ -175,9 +176,13 @@ class TamConfig:
                 return BiLSTM(len(tokenizer), classes, embedding=self.embedding, hidden=self.hidden)
             if self.path is not None:
                 return Encoder(_pretrained(self.path, classes))
+            from transformers import DistilBertForSequenceClassification
+
             return Encoder(DistilBertForSequenceClassification(self._distilbert(len(tokenizer), classes)))
 
     def _distilbert(self, vocabulary: int, classes: int) -> DistilBertConfig:
+        from transformers import DistilBertConfig
+
         return DistilBertConfig(
             vocab_size=vocabulary,
             max_position_embeddings=self.max_length,
@@ -185,6 +190,9 @@ class TamConfig:
             hidden_dim=4 * self.hidden,
             n_layers=self.layers,
             n_heads=self.heads,
+            dropout=self.dropout,
+            attention_dropout=self.dropout,
+            seq_classif_dropout=self.dropout,
             pad_token_id=PAD,
             num_labels=classes,  # type: ignore[call-arg]  # of the base class
         )
@@ -195,6 +203,8 @@ class TamConfig:
 
 
 def _pretrained(path: str, classes: int) -> PreTrainedModel:
+    from transformers import AutoModelForSequenceClassification
+
     try:
         model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
             path,

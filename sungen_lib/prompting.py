@@ -6,15 +6,19 @@ the label words stand before the text, so their own likelihood would not depend 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sungen_lib.data import Examples
 from sungen_lib.tasks import Task, fill
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def prompted_tokens(

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from transformers import AutoConfig
 
 from sungen_lib.data import Examples
 from sungen_lib.encode import encode
@@ -147,6 +146,8 @@ def classifier_labels(path: str, data: Examples, *, device: str = "cpu") -> np.n
 
 def _label_names(path: str) -> list[str]:
     """A classifier's label names in the order of its outputs, in lower case."""
+    from transformers import AutoConfig
+
     try:
         names = AutoConfig.from_pretrained(path).id2label
     except (OSError, ValueError) as error:

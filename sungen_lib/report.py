@@ -189,15 +189,19 @@ def _reasons(tidy_df: pd.DataFrame) -> list[str]:
     return [f"{why} ({n} {'cell' if n == 1 else 'cells'})" for why, n in verdicts.value_counts(sort=False).items()]
 
 
-def _markdown_table(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    rule = ["---", *["---:"] * (len(header) - 1)]
+def _markdown_table(
+    header: Sequence[str], body: Iterable[Sequence[str]], rule: Sequence[str] | None = None
+) -> list[str]:
+    """Lines of a table; all columns but the first hold numbers, unless ``rule`` says otherwise."""
+    rule = rule or ["---", *["---:"] * (len(header) - 1)]
     return ["| " + " | ".join(_markdown_escape(text) for text in line) + " |" for line in (header, rule, *body)]
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
     """``frame`` without its index as a Markdown table; links in cells stay links."""
     body = ([str(value) for value in row] for row in frame.itertuples(index=False))
-    return "\n".join(_markdown_table([str(name) for name in frame.columns], body)) + "\n"
+    rule = ["---:" if pd.api.types.is_numeric_dtype(dtype) else "---" for dtype in frame.dtypes]
+    return "\n".join(_markdown_table([str(name) for name in frame.columns], body, rule)) + "\n"
 
 
 def _markdown_escape(text: str) -> str:
@@ -271,7 +275,7 @@ def claims_markdown(claims: pd.DataFrame, *, profile: str) -> str:
 def scoreboard(out: str | Path) -> pd.DataFrame:
     """Every claim of the paper and its verdict at each profile that has results under ``out``.
 
-    One line a claim and task, in the paper's order: ``table``, ``claim``, ``on``, ``paper`` (the published
+    One line a claim and task, in the paper's order: ``table``, ``claim``, ``on``, ``published`` (the paper's
     difference), then a column a profile: the verdict and our difference, "not run" where there is no result.
     """
     found: dict[str, dict[tuple[str, str, str], dict[str, Any]]] = {}
@@ -287,7 +291,7 @@ def scoreboard(out: str | Path) -> pd.DataFrame:
             key = table, line["claim"], line["column"]
             verdicts = {profile: _verdict_text(claims.get(key)) for profile, claims in found.items()}
             on = tasks.TASKS[line["column"]].title if line["column"] in tasks.TASKS else line["column"]
-            lines.append({"table": table, "claim": line["text"], "on": on, "paper": line["paper"]} | verdicts)
+            lines.append({"table": table, "claim": line["text"], "on": on, "published": line["paper"]} | verdicts)
     return pd.DataFrame(lines)
 
 

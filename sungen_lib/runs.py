@@ -21,13 +21,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
+from threadpoolctl import threadpool_limits
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from sungen_lib import data, embedded, hub, methods, prompting, tasks
 from sungen_lib.baselines import tfidf_logreg
@@ -38,6 +38,9 @@ from sungen_lib.losses import LOSSES
 from sungen_lib.models import TamConfig
 from sungen_lib.reweight import LearnedWeights, learn_weights, load_weights
 from sungen_lib.train import Diverged, Epoch, epochs, evaluate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # Raise a stage's revision when its results change; a golden-value test for each stage notices if it was forgotten.
 REVISIONS = {"synthetic": 1, "weights": 1, "run": 1}
@@ -260,13 +263,13 @@ def compute(spec: Spec, data_dir: str | None = None) -> Record:
         if record is not None:
             return record
         place.mkdir(parents=True, exist_ok=True)
-        torch.set_num_threads(getattr(spec, "threads", 1))
         start = time.perf_counter()
         diverged, metrics = None, {}
-        try:
-            metrics = _STAGES[type(spec)](spec, place, data_dir)
-        except Diverged as error:
-            diverged = str(error)
+        with _threads(getattr(spec, "threads", 1)):
+            try:
+                metrics = _STAGES[type(spec)](spec, place, data_dir)
+            except Diverged as error:
+                diverged = str(error)
         record = Record(
             id=identify(spec),
             stage=type(spec).__name__.lower(),
@@ -281,6 +284,14 @@ def compute(spec: Spec, data_dir: str | None = None) -> Record:
         )
         write_text(place / "record.json", json.dumps(asdict(record), indent=1))
         return record
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """So many threads for torch, NumPy and scikit-learn alike: another number can change the last bits."""
+    with threadpool_limits(number):
+        torch.set_num_threads(number)
+        yield
 
 
 def _device_name(device: str) -> str:
@@ -333,6 +344,8 @@ def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     base, _, revision = (name, "", "") if Path(name).exists() else name.partition("@")
     if base == "embedded":
         return embedded.load_plm()
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     try:
@@ -360,6 +373,7 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
         outer_loss=LOSSES[spec.outer_loss],
         iterations=spec.iterations,
         outer_lr=spec.outer_lr,
+        inner_epochs=spec.tam.inner_epochs,
         inner_lr=spec.tam.lr,
         batch_size=spec.tam.batch_size,
         precision=spec.tam.precision,

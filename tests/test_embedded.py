@@ -96,7 +96,7 @@ def test_tokens_concatenate_to_the_text() -> None:
         assert tokenizer.decode(tokenizer(line)["input_ids"]) == line
 
 
-@pytest.mark.parametrize("name", ["imdb", "ag_news"])
+@pytest.mark.parametrize("name", ["imdb", "ag_news", "rte"])
 def test_most_texts_of_the_plm_say_what_they_were_asked_to(name: str) -> None:
     model, tokenizer = embedded.load_plm()
     texts = generate(

@@ -192,14 +192,14 @@ def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> No
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "table02.json").write_text(json.dumps({"name": "table02", "claims": [claim]}))
     board = report.scoreboard(tmp_path)
-    assert list(board) == ["table", "claim", "on", "paper", "small"]
+    assert list(board) == ["table", "claim", "on", "published", "small"]
     held = board[board["small"] != "not run"]
     assert held.to_dict("records") == [
         {
             "table": "table02",
             "claim": "SunGen, synthetic outer set is more accurate than ZeroGen",
             "on": "IMDb",
-            "paper": pytest.approx(84.10 - 71.52),
+            "published": pytest.approx(84.10 - 71.52),
             "small": "holds (+4.20)",
         }
     ]

@@ -69,15 +69,15 @@ def test_stage_results_are_the_golden_ones(store: Path) -> None:
     history = records[weights].metrics["history"]
     assert runs.REVISIONS == {"synthetic": 1, "weights": 1, "run": 1}
     assert texts.texts[0] == GOLDEN["text"]
-    # Loose enough for another CPU's rounding, tight enough for another algorithm: the loss falls by 0.013 an iteration.
-    assert [entry["outer_loss"] for entry in history] == pytest.approx(GOLDEN["outer_loss"], abs=0.002)
-    assert records[run].metrics["loss"] == pytest.approx(GOLDEN["test_loss"], abs=0.002)
+    # Loose enough for another CPU's rounding, tight enough for another algorithm: the loss falls by 0.003 an iteration.
+    assert [entry["outer_loss"] for entry in history] == pytest.approx(GOLDEN["outer_loss"], abs=0.001)
+    assert records[run].metrics["loss"] == pytest.approx(GOLDEN["test_loss"], abs=0.001)
 
 
 GOLDEN: dict[str, Any] = {
-    "text": "The kind of sloppy picture that tested my patience.",
-    "outer_loss": [1.997, 1.984],
-    "test_loss": 0.692,
+    "text": "The kind of weak picture that lost my interest.",
+    "outer_loss": [1.9767, 1.9738],
+    "test_loss": 0.7086,
 }
 
 
@@ -86,6 +86,11 @@ def test_a_finished_record_is_never_computed_again(store: Path, monkeypatch: pyt
     first = one.execute([one.zerogen("imdb", "lstm", 1)])
     monkeypatch.setattr(runs, "_STAGES", {})  # computing anything now is a KeyError
     assert lines(one.execute([one.zerogen("imdb", "lstm", 1)])) == lines(first)
+
+
+def test_texts_of_a_data_folder_are_read_and_not_run(store: Path) -> None:
+    texts = runs.Synthetic("imdb", "gpt2-xl", "folder", 10, "fingerprint")
+    assert execute.execute([texts], progress=None) == {} and not store.exists()
 
 
 def test_serial_equals_parallel_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

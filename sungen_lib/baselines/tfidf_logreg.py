@@ -7,13 +7,14 @@ by a space into one bag of words: which text a word came from is lost, so pair t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import Pipeline, make_pipeline
 
 from sungen_lib.data import Examples
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 
 def fit(train: Examples, *, sample_weight: np.ndarray | None = None) -> Pipeline:
@@ -34,6 +35,8 @@ def out_of_fold(train: Examples, *, folds: int = 5, seed: int = 0) -> np.ndarray
 
     A class without samples has probability 0. Raises ``ValueError`` if a class has fewer samples than ``folds``.
     """
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
     classes, counts = np.unique(train.labels, return_counts=True)
     if counts.min() < folds:
         raise ValueError(f"{folds} folds need {folds} samples of each class; the rarest has {counts.min()}")
@@ -46,6 +49,10 @@ def out_of_fold(train: Examples, *, folds: int = 5, seed: int = 0) -> np.ndarray
 
 
 def _pipeline() -> Pipeline:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
     return make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression())
 
 

@@ -1,4 +1,4 @@
-"""The tiny PLM of the offline world: ``python -m sungen_lib.embedded.plm`` trains it anew (about 25 minutes on two cores).
+"""The tiny PLM of the offline world: ``python -m sungen_lib.embedded.plm`` trains it anew (half an hour on two cores).
 
 A GPT-2 of about a million parameters with a word-level vocabulary, trained on ``world.corpus``. Its weights are shipped
 in float16; ``load_plm`` reads them with the same classes as GPT2-XL.
