@@ -17,7 +17,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -141,11 +143,34 @@ def _move(model: nn.Module, start: dict[str, Tensor], direction: dict[str, Tenso
 
 def _losses(model: nn.Module, data: Encoded, loss: Loss) -> Tensor:
     losses = torch.empty(len(data), dtype=torch.float64, device=data.device)
-    for rows in sorted_batches(data.sizes, _batch_size(data.device)):
+
+    @torch.no_grad()  # every thread has to be told
+    def evaluate(rows: np.ndarray) -> None:
         batch = data.batch(rows)
         # The softmax in float64: rounding it to float32 would cost half the digits of the difference.
         losses[torch.as_tensor(rows, device=data.device)] = loss(model(batch).double(), batch.labels)
+
+    batches = sorted_batches(data.sizes, _batch_size(data.device))
+    if data.device.type == "cpu":
+        _side_by_side(evaluate, batches)
+    else:
+        for rows in batches:
+            evaluate(rows)
     return losses
+
+
+def _side_by_side(work: Callable[[np.ndarray], None], batches: Iterable[np.ndarray]) -> None:
+    """``work(batch)`` for all batches, as many at a time as torch has threads, each on one.
+
+    A step of an LSTM is too little work to be shared out among threads. A batch's result does not depend on their
+    number, either.
+    """
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            deque(pool.map(work, batches), maxlen=0)  # raises what a batch raised
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -193,6 +193,22 @@ def test_parameters_are_restored_when_interrupted() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_the_difference_does_not_depend_on_the_number_of_threads() -> None:
+    data, model = keyword_set(700, classes=3), trained("lstm")[0]  # six batches
+    direction = {name: torch.randn_like(p) for name, p in model.named_parameters()}
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(directional(model, data, direction, method="difference"))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+    assert error(found[1], directional(model, data, direction, method="dual")) < 1e-3  # each at its own place
+
+
 def test_the_difference_is_for_the_bilstm_only(case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor]) -> None:
     model, train_set, outer_set, weights, _ = case
     chosen = "dual" if isinstance(model, Encoder) else "difference"
