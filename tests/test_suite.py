@@ -231,6 +231,8 @@ def test_no_kernel_outlives_the_suite(world: World, how: signal.Signals, status:
         env=os.environ | {"SUNGEN_STORE": str(world.store), "PYTHONPATH": str(REPOSITORY)},
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests in the background may have SIGINT ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: started.exists() and started.read_text().endswith("."))
     process.send_signal(how)
