@@ -70,6 +70,8 @@ case $profile in
     tiny | embedded | small | paper) ;;
     *) die "--profile is tiny, embedded, small or paper, not '$profile'" 2 ;;
 esac
+[[ $profile != small || -n $data ]] || die "profile small reads real data: give --data DIR" 2
+[[ -z $data || $profile == small || $profile == paper ]] || die "--data goes with --profile small or paper" 2
 [[ -z $data || -d $data ]] || die "--data: no such folder: $data" 2
 [[ ! -e $out || -d $out ]] || die "--out: not a folder: $out" 2
 [[ -z $only ]] || check_only

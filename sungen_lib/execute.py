@@ -43,7 +43,7 @@ def execute(
     missing = [spec for spec in ordered if spec not in records]
     if jobs is None:
         cuda = any(getattr(spec, "device", "cpu") == "cuda" for spec in missing)
-        jobs = 1 if cuda else len(os.sched_getaffinity(0))
+        jobs = 1 if cuda else _cores()
     hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))  # which tqdm's bar for notebooks does not heed
     with tqdm(total=len(ordered), initial=len(records), desc=progress, unit="run", disable=hidden) as bar:
         if min(jobs, len(missing)) <= 1:
@@ -53,6 +53,11 @@ def execute(
         else:
             _parallel(missing, records, data_dir, min(jobs, len(missing)), bar)
     return records
+
+
+def _cores() -> int:
+    """Cores that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _parallel(

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from sungen_lib import data, embedded, execute, paper, profiles, report, runs, tasks
 from sungen_lib.data import DataMissing
+from sungen_lib.models import TamConfig
 from sungen_lib.paper import Cell
 from sungen_lib.profiles import Profile
 from sungen_lib.runs import Data, Gold, Record, Run, Spec, Synthetic, Weights
@@ -105,6 +106,8 @@ def _data_dir(value: object, profile: Profile) -> str | None:
         return None
     if not isinstance(value, str) or not Path(value).is_dir():
         raise ParameterError(f"data_dir {value!r} is not a folder")
+    if profile.demo:
+        raise ParameterError(f"profile {profile.name!r} reads no data: leave data_dir out, or take profile small")
     return str(Path(value).absolute())
 
 
@@ -216,8 +219,8 @@ class Experiment:
     def _fingerprint(self, task: str, source: str, split: str) -> str:
         if self.profile.source == "embedded":
             return embedded.fingerprint()
-        if self.data_dir is None and self.profile.source == "hub":
-            return tasks.get(task).hub.path
+        if self.profile.source == "hub" and (self.data_dir is None or source != data.GOLD):
+            return tasks.get(task).hub.path  # texts are generated; gold comes from the hub, or from a folder
         if self.data_dir is None:
             raise DataMissing(f"no data_dir was given to read {source} data for {task} from")
         path = data.locate(self.data_dir, task, source, split)
@@ -296,7 +299,10 @@ class Experiment:
         for row, (make, seeds) in rows.items():
             for task in self.tasks:
                 try:
-                    grid.specs[row, task] = [make(task, seed=seed) for seed in seeds]
+                    specs = [make(task, seed=seed) for seed in seeds]
+                    for spec in specs:
+                        encoder_at_hand(spec.tam)
+                    grid.specs[row, task] = specs
                 except DataMissing as error:
                     grid.not_run[row, task] = str(error)
         return grid
@@ -317,6 +323,8 @@ class Experiment:
         if self.profile.demo:
             return "demo"
         task = tasks.get(spec.test.task)
+        if spec.weights is not None and isinstance(spec.weights.outer, Gold) and spec.weights.outer.rows != 1000:
+            return "other"  # Table 2's outer set (Appendix F.2)
         same_tam = spec.tam is None or spec.tam in (profiles.PAPER_LSTM, profiles.PAPER_DISTILBERT)
         if isinstance(spec.train, Gold):
             sizes = (self.rows(spec.train), self.rows(spec.test)) == (task.gold_train, task.gold_test)
@@ -413,8 +421,21 @@ def measured(row: str, column: str, records: Sequence[Record], *, scale: paper.S
         seeds=tuple(record.seed for record in records),
         values=tuple(record.accuracy for record in records),
         correct=correct,
-        diverged=tuple(record.seed or 0 for record in records if record.diverged),
+        diverged=tuple(record.seed for record in records if record.diverged),
     )
+
+
+@lru_cache(maxsize=8)
+def encoder_at_hand(tam: TamConfig | None) -> None:
+    """Raises ``DataMissing`` if the TAM is a pre-trained encoder that can be loaded from nowhere."""
+    if tam is not None and tam.path is not None:
+        try:
+            tam.tokenizer(_NO_TEXTS)
+        except ValueError as error:
+            raise DataMissing(str(error)) from None
+
+
+_NO_TEXTS = data.examples([], [], ("",))
 
 
 @lru_cache(maxsize=64)

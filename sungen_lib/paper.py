@@ -167,7 +167,7 @@ class Cell:
     seeds: tuple[int | None, ...]
     values: tuple[float, ...]
     correct: Array | None = None
-    diverged: tuple[int, ...] = ()
+    diverged: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"cell {self.row!r}, {self.column!r}"
@@ -587,18 +587,28 @@ CLAIMS: tuple[Claim, ...] = (
 )
 
 
+TABLE04_POOL = 1_000_000  # texts that Table 4's weights are learned on
+
+
 def size_name(samples: int) -> str:
     """A number of samples as Table 4 prints it: 10_000 is "10k", 1_000_000 "1,000k"; 250 stays "250"."""
     return f"{samples // 1000:,}k" if samples % 1000 == 0 else f"{samples:,}"
 
 
+def size_row(method: str, size: int, pool: int) -> str:
+    """A row of Table 4. SunGen's weights depend on the pool: at another one than the paper's the row names it, so that
+    it does not stand beside a number of the paper that means something else."""
+    of_pool = f" of {size_name(pool)}" if method == "SunGen" and pool != TABLE04_POOL else ""
+    return f"{method} {size_name(size)}{of_pool}"
+
+
 def rows_at(pool: int) -> dict[str, str]:
     """For ``check("table04", ..., rows=...)``: each row of Table 4 and the one with the same share of our ``pool``."""
-    budgets = {"10k": 0.01, "20k": 0.02, "50k": 0.05, "100k": 0.1, "200k": 0.2, "1,000k": 1.0}
+    sizes = (10_000, 20_000, 50_000, 100_000, 200_000, TABLE04_POOL)
     return {
-        f"{method} {size}": f"{method} {size_name(round(share * pool))}"
+        size_row(method, size, TABLE04_POOL): size_row(method, round(size / TABLE04_POOL * pool), pool)
         for method in ("ZeroGen", "SunGen")
-        for size, share in budgets.items()
+        for size in sizes
     }
 
 

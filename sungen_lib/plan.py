@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from sungen_lib import execute, runs, tasks
+from sungen_lib import execute, experiments, runs, tasks
 from sungen_lib.experiments import Experiment
 from sungen_lib.models import TamConfig
 from sungen_lib.runs import Data, Run, Spec, Synthetic, Weights
@@ -23,6 +23,7 @@ from sungen_lib.runs import Data, Run, Spec, Synthetic, Weights
 OPERATIONS_A_SECOND = {"lstm": 2e12, "distilbert": 4e13, "plm": 4e13}
 # Multiplications and additions for one token in one forward pass, two a parameter; a training step costs three passes.
 OPERATIONS_A_TOKEN = {"lstm": 2 * 2 * 600 * (100 + 150), "distilbert": 2 * 66e6, "plm": 2 * 1.56e9}
+TRAININGS = {"coteaching": 2, "meta_weight_net": 3}  # networks, or passes of the lookahead, for one of plain training
 TOKENS = {"synthetic": 30, "gold": 100}  # a text's mean length: measured on GPT2-XL's IMDb texts; a round number
 
 
@@ -41,7 +42,9 @@ def planned(notebook: Path, parameters: Mapping[str, Any]) -> list[Spec]:
     def catch(_: Experiment, specs: Sequence[Spec]) -> None:
         raise _Caught(specs)
 
-    with patch.object(Experiment, "execute", catch), redirect_stdout(io.StringIO()):
+    # What is not on this machine can be planned all the same.
+    anything = patch.object(experiments, "encoder_at_hand", lambda tam: None)
+    with patch.object(Experiment, "execute", catch), anything, redirect_stdout(io.StringIO()):
         for cell in cells:
             try:
                 exec("".join(cell["source"]), names)  # the project's own notebooks, as a kernel would run them
@@ -70,7 +73,8 @@ def show(notebooks: Sequence[Path], parameters: Mapping[str, Any]) -> None:
     print(
         f"\n{len(users)} runs, {shared} of them shared by notebooks, {len(users) - len(missing)} finished; the others "
         f"need about {sum(map(hours, missing)):.1f} GPU hours.\nThe hours are operations over an assumed rate "
-        f"(operations a second: {rates}), not measured; see sungen_lib/plan.py."
+        f"(operations a second: {rates}), not measured; see sungen_lib/plan.py. Not counted: what notebooks train in "
+        "their own cells (figures 4 to 6), linear models, and Table 5's fine-tuned oracles."
     )
 
 
@@ -103,7 +107,10 @@ def hours(spec: Spec) -> float:
 def _training_hours(spec: Run, tam: TamConfig) -> float:
     assert spec.train is not None
     tokens = _tokens(spec.train) if spec.budget is None else spec.budget * TOKENS["synthetic"]
-    return _hours(tam.kind, 3 * tam.epochs * tokens)
+    epochs = tam.epochs * TRAININGS.get(spec.training, 1) * tokens
+    if spec.selection == "confidence":  # looks at the whole pool first
+        epochs += tam.epochs * _tokens(spec.train)
+    return _hours(tam.kind, 3 * epochs)
 
 
 def _tokens(spec: Data) -> int:

@@ -299,6 +299,8 @@ def _verdict_text(claim: Mapping[str, Any] | None) -> str:
     """``holds (+4.20)``; reasons for "not run" are in the table's own file."""
     if claim is None or claim["verdict"].startswith("not run"):
         return "not run"
+    if claim["ours"] is None:  # NaN is not JSON
+        return str(claim["verdict"])
     return f"{claim['verdict']} ({claim['ours']:+.2f})"
 
 

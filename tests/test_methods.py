@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from test_runs import experiment
 
 from sungen_lib import methods, plan, report, runs, suite
 from sungen_lib.baselines import confidence, coteaching, meta_weight_net
-from sungen_lib.data import Examples, examples
+from sungen_lib.data import DataMissing, Examples, examples
 from sungen_lib.encode import encode
-from sungen_lib.experiments import BASELINES, LINEAR
+from sungen_lib.experiments import BASELINES, LINEAR, Experiment
 from sungen_lib.models import TamConfig
 from sungen_lib.train import derived_seed
 
@@ -185,6 +186,27 @@ def test_the_plan_counts_operations() -> None:
     tokens = 30 * (5 * 96 + 3 * weights.outer_size)
     assert plan.hours(weights) == pytest.approx(50 * tokens * 600_000 / 2e12 / 3600)
     assert plan.hours(one.linear(runs.LINEAR, "imdb", 1)) == 0
+
+
+def test_the_scoreboard_shows_what_diverged(tmp_path: Path) -> None:
+    claim = {"claim": "gain", "column": "imdb", "verdict": "diverged", "ours": None}
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "table02.json").write_text(json.dumps({"name": "table02", "claims": [claim]}))
+    assert "diverged" in set(report.scoreboard(tmp_path)["small"])
+
+
+def test_an_encoder_that_is_nowhere_is_a_row_not_run(tmp_path: Path) -> None:
+    one = experiment()
+    missing = replace(one, profile=replace(one.profile, distilbert=TamConfig("distilbert", path=str(tmp_path / "no"))))
+    grid = missing.grid({"DistilBERT": (partial(missing.zerogen, tam="distilbert"), [1])})
+    assert not grid.specs and "no tokenizer could be loaded" in grid.not_run["DistilBERT", "imdb"]
+
+
+def test_gold_may_come_from_a_folder_where_texts_are_generated(tmp_path: Path) -> None:
+    one = Experiment.from_parameters("t", {"profile": "paper", "data_dir": str(tmp_path)}, tasks=["imdb"])
+    assert one.synthetic("imdb").rows == 1_000_000
+    with pytest.raises(DataMissing, match="gold data for imdb"):
+        one.gold("imdb", "test")
 
 
 def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> None:

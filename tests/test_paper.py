@@ -545,14 +545,16 @@ def test_cells_that_do_not_fit_are_refused() -> None:
 
 def test_rows_of_table_4_scale_with_the_pool() -> None:
     rows = paper.rows_at(20_000)
-    assert rows["SunGen 20k"] == "SunGen 400"
+    assert rows["SunGen 20k"] == "SunGen 400 of 20k"
     assert rows["ZeroGen 50k"] == "ZeroGen 1k"
     assert rows["ZeroGen 1,000k"] == "ZeroGen 20k"
     assert paper.rows_at(1_000_000) == {row: row for row, _ in paper.printed("table04")}
-    cells = [cell([0.8] * 3, row="SunGen 400", scale="demo"), cell([0.7] * 3, row="ZeroGen 20k", scale="demo")]
+    cells = [cell([0.8] * 3, row="SunGen 400 of 20k", scale="demo"), cell([0.7] * 3, row="ZeroGen 20k", scale="demo")]
     got = line(paper.check("table04", cells, rows=rows), "two-percent-above-all")
     assert got["verdict"] == "holds"
     assert "SunGen 400" in got["text"] and "ZeroGen 20k" in got["text"]
+    # Nor does a row of ours stand beside the paper's number of the same size, whose weights know a larger pool.
+    assert paper.size_row("SunGen", 20_000, 20_000) == "SunGen 20k of 20k"
     # ZeroGen 20k is the whole pool here, not the 2 % it is in the paper
     assert line(paper.check("table04", cells, rows=rows), "gain-20k")["verdict"] == "not run: no ZeroGen 400"
 

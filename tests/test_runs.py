@@ -199,6 +199,7 @@ def test_a_diverged_run_is_an_outcome_not_an_accuracy(store: Path, monkeypatch: 
         ({"seeds": [1.5]}, "seeds"),
         ({"seeds": "1"}, "seeds"),
         ({"data_dir": "/no/such/folder"}, "/no/such/folder"),
+        ({"data_dir": str(Path(__file__).parent)}, "reads no data"),
         ({"device": "tpu"}, "device"),
         ({"quick": "false"}, "quick"),
     ],
