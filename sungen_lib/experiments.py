@@ -425,17 +425,20 @@ def measured(row: str, column: str, records: Sequence[Record], *, scale: paper.S
     )
 
 
-@lru_cache(maxsize=8)
 def encoder_at_hand(tam: TamConfig | None) -> None:
     """Raises ``DataMissing`` if the TAM is a pre-trained encoder that can be loaded from nowhere."""
-    if tam is not None and tam.path is not None:
-        try:
-            tam.tokenizer(_NO_TEXTS)
-        except ValueError as error:
-            raise DataMissing(str(error)) from None
+    why = None if tam is None or tam.path is None else _why_missing(tam)
+    if why is not None:
+        raise DataMissing(why)
 
 
-_NO_TEXTS = data.examples([], [], ("",))
+@lru_cache(maxsize=8)  # without a network it takes the hub's client most of a minute to find out
+def _why_missing(tam: TamConfig) -> str | None:
+    try:
+        tam.tokenizer(data.examples([], [], ("",)))  # a pre-trained one does not look at the texts
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 @lru_cache(maxsize=64)

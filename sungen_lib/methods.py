@@ -39,15 +39,18 @@ def select(
     most), or as many as the selection finds.
 
     Nobody knows how many rows are clean, so "confidence" without a budget keeps the share that
-    ``coteaching.estimate_noise_rate`` does not contradict. Raises ``ValueError`` for an unknown selection.
+    ``coteaching.estimate_noise_rate`` does not contradict. Raises ``ValueError`` for an unknown selection, and
+    for one without what it needs.
     """
     if selection in ("first", "weighted"):
         return np.arange(len(pool))[: budget if selection == "first" else None]
     if selection == "bernoulli":
-        assert weights is not None and budget is not None
+        if weights is None or budget is None:
+            raise ValueError("a subset is drawn by weights, to a budget: give both")
         return subset.bernoulli_subset(weights, budget, seed=derived_seed(seed, 1))
     if selection == "confidence":
-        assert tam is not None
+        if tam is None:
+            raise ValueError("confidence is that of a TAM: give tam")
         budget = budget or round((1 - coteaching.estimate_noise_rate(pool)) * len(pool))
         return np.sort(subset.top(_confidence(pool, tam, seed=seed, device=device), budget))
     if selection == "cleanlab":
