@@ -305,6 +305,8 @@ def clone(tmp_path: Path) -> Clone:
         ["--profile", "huge"],
         ["--profile", "--test"],
         ["--data", "nowhere"],
+        ["--data", "."],
+        ["--profile", "small"],
         ["--data", ""],
         ["--only", ""],
         ["--only", "quickstart,"],
@@ -332,9 +334,10 @@ def test_a_fresh_clone_is_installed_once(clone: Clone) -> None:
     assert clone.run().returncode == 0
     assert clone.log.read_text().splitlines() == ["pip torch", "pip .[test]", embedded]
     (clone.root.parent / "texts").mkdir()
-    assert clone.run("--only", "quick,00_q", "--data", "texts", "--out", "there").returncode == 0
+    real = ("--profile", "small", "--data", "texts")
+    assert clone.run("--only", "quick,00_q", *real, "--out", "there").returncode == 0
     here = clone.root.parent
-    expected = f"sungen_lib.suite --profile embedded --out {here}/there --data {here}/texts --only quick,00_q"
+    expected = f"sungen_lib.suite --profile small --out {here}/there --data {here}/texts --only quick,00_q"
     assert clone.log.read_text().splitlines() == [expected]
 
 
