@@ -420,7 +420,7 @@ def summary(report: Section) -> str:
             f"{meta['ratios'][name]:.1f}",
             f"{meta[f'{name}_rel_error']:.1e}",
             f"{meta[f'{name}_signs_equal']:.1%}",
-            f"{meta[f'{name}_rows_timed']:,}",
+            f"{meta[f'{name}_rows_timed']:,.0f}",
             f"{meta[f'{name}_peak_mb']:,.0f}",
         )
         lines.append(f"| {name} | {' | '.join(cells)} |")
