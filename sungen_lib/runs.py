@@ -394,7 +394,8 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
         return _prompt(spec, place, data_dir)
     if spec.tam is None:
         return _linear(spec, place, data_dir)
-    rows = _rows(spec, data_dir)
+    weights = None if spec.weights is None else learned(spec.weights).weights
+    rows = _rows(spec, data_dir, weights)
     tokenizer = spec.tam.tokenizer(rows)
     train_set = encode(rows, tokenizer, max_length=spec.tam.max_length, device=spec.device)
     model = spec.tam.build(tokenizer, train_set.classes, seed=spec.seed)
@@ -405,7 +406,7 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
         return encode(load(spec.test, data_dir), tokenizer, max_length=length, device=spec.device)
 
     curve = []
-    for epoch in _training(spec, spec.tam, model, train_set, rows, tokenizer):
+    for epoch in _training(spec, spec.tam, model, train_set, rows, tokenizer, weights):
         entry = asdict(epoch)
         if spec.curve:
             entry["test_accuracy"] = evaluate(model, test()).accuracy
@@ -415,25 +416,30 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
     return {"accuracy": result.accuracy, "loss": result.loss, "rows": len(train_set), "curve": curve}
 
 
-def _rows(spec: Run, data_dir: str | None) -> Examples:
+def _rows(spec: Run, data_dir: str | None, weights: np.ndarray | None = None) -> Examples:
     """The rows that a run trains on."""
     assert spec.train is not None
     pool = load(spec.train, data_dir)
-    weights = None if spec.weights is None else learned(spec.weights).weights
     given = {"tam": spec.tam, "seed": spec.seed, "device": spec.device}
     return pool.select(methods.select(spec.selection, pool, budget=spec.budget, weights=weights, **given))  # type: ignore[arg-type]
 
 
 def _training(
-    spec: Run, tam: TamConfig, model: nn.Module, train_set: Encoded, rows: Examples, tokenizer: Tokenizer
+    spec: Run,
+    tam: TamConfig,
+    model: nn.Module,
+    train_set: Encoded,
+    rows: Examples,
+    tokenizer: Tokenizer,
+    weights: np.ndarray | None,
 ) -> Iterable[Epoch]:
     if spec.training != "fit":
         return methods.fit_baseline(spec.training, model, train_set, rows, tokenizer, tam=tam, seed=spec.seed)
-    weights = None
+    weighted = None
     if spec.selection == "weighted":
-        assert spec.weights is not None
-        weights = torch.as_tensor(learned(spec.weights).weights, device=spec.device)
-    return epochs(model, train_set, weights=weights, loss=LOSSES[spec.loss], seed=spec.seed, **tam.training)
+        assert weights is not None
+        weighted = torch.as_tensor(weights, device=spec.device)
+    return epochs(model, train_set, weights=weighted, loss=LOSSES[spec.loss], seed=spec.seed, **tam.training)
 
 
 def _linear(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:

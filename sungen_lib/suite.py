@@ -286,7 +286,7 @@ def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS)
     options = parser.parse_args(arguments)
     if options.refresh and (options.profile != "embedded" or options.data or options.out != TABLES):
         parser.error("--refresh uses the notebooks' own defaults: only --only goes with it")
-    if (options.profile == "small") > (options.data is not None):
+    if options.profile == "small" and options.data is None:
         parser.error("profile small reads real data: give --data DIR")
     if options.data is not None and options.profile in ("tiny", "embedded"):
         parser.error(f"profile {options.profile} reads no data folder: --data goes with small or paper")
