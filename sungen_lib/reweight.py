@@ -18,11 +18,12 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +38,8 @@ from sungen_lib.encode import PAD, Batch, Encoded, sorted_batches
 from sungen_lib.losses import Loss, cross_entropy, reverse_cross_entropy
 from sungen_lib.models import BiLSTM, Encoder
 from sungen_lib.train import Diverged, Trainer, arithmetic, derived_seed
+
+T = TypeVar("T")
 
 METHODS = ("difference", "dual", "double_backward")
 RADIUS = 0.002  # length of the central difference's step in parameter space: below is rounding, above truncation
@@ -61,17 +64,40 @@ def outer_gradient(model: nn.Module, outer_set: Encoded, loss: Loss) -> tuple[di
     """Gradient of the mean ``loss`` over ``outer_set`` by each parameter, and that mean; dropout off."""
     _without_dropout(model)
     parameters = _parameters(model)
+    gradient = {name: torch.zeros_like(p) for name, p in parameters.items()}
     total = torch.zeros((), device=outer_set.device)
-    model.zero_grad(set_to_none=True)
+
+    def of_batch(rows: np.ndarray) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        batch = outer_set.batch(rows)
+        value = loss(model(batch), batch.labels).sum() / len(outer_set)
+        return value.detach(), torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+
     with arithmetic(outer_set.device):
-        for rows in sorted_batches(outer_set.sizes, _batch_size(outer_set.device)):
-            batch = outer_set.batch(rows)
-            batch_loss = loss(model(batch), batch.labels).sum() / len(outer_set)
-            batch_loss.backward()
-            total += batch_loss.detach()
-    gradient = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in parameters.items()}
-    model.zero_grad(set_to_none=True)
+        for value, parts in _over_batches(of_batch, outer_set, model):
+            total += value
+            for name, part in zip(gradient, parts, strict=True):
+                if part is not None:
+                    gradient[name] += part
     return gradient, float(total)
+
+
+def _over_batches(work: Callable[[np.ndarray], T], data: Encoded, model: nn.Module) -> Iterator[T]:
+    """``work(batch)`` for all batches of ``data``, in their order.
+
+    On CPUs a BiLSTM takes as many at a time as torch has threads: one of its steps is too little work to be shared
+    out. A batch's result does not depend on their number, either. Each thread has to enter ``no_grad`` itself.
+    """
+    batches = list(sorted_batches(data.sizes, _batch_size(data.device)))
+    threads = torch.get_num_threads()
+    if data.device.type != "cpu" or not isinstance(model, BiLSTM) or threads == 1 or len(batches) == 1:
+        yield from map(work, batches)
+        return
+    try:
+        torch.set_num_threads(1)
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(work, batches)
+    finally:
+        torch.set_num_threads(threads)
 
 
 # --- the derivative of every sample's loss along one direction --------------------------------------------------------
@@ -144,33 +170,14 @@ def _move(model: nn.Module, start: dict[str, Tensor], direction: dict[str, Tenso
 def _losses(model: nn.Module, data: Encoded, loss: Loss) -> Tensor:
     losses = torch.empty(len(data), dtype=torch.float64, device=data.device)
 
-    @torch.no_grad()  # every thread has to be told
+    @torch.no_grad()
     def evaluate(rows: np.ndarray) -> None:
         batch = data.batch(rows)
         # The softmax in float64: rounding it to float32 would cost half the digits of the difference.
         losses[torch.as_tensor(rows, device=data.device)] = loss(model(batch).double(), batch.labels)
 
-    batches = sorted_batches(data.sizes, _batch_size(data.device))
-    if data.device.type == "cpu":
-        _side_by_side(evaluate, batches)
-    else:
-        for rows in batches:
-            evaluate(rows)
+    deque(_over_batches(evaluate, data, model), maxlen=0)
     return losses
-
-
-def _side_by_side(work: Callable[[np.ndarray], None], batches: Iterable[np.ndarray]) -> None:
-    """``work(batch)`` for all batches, as many at a time as torch has threads, each on one.
-
-    A step of an LSTM is too little work to be shared out among threads. A batch's result does not depend on their
-    number, either.
-    """
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            deque(pool.map(work, batches), maxlen=0)  # raises what a batch raised
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextmanager
@@ -188,21 +195,24 @@ def _plain_attention(model: nn.Module) -> Iterator[None]:
 
 
 def _dual(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: Loss) -> Tensor:
-    derivative = torch.empty(len(data), device=data.device, dtype=next(model.parameters()).dtype)
+    logits = torch.empty(len(data), data.classes, device=data.device, dtype=next(model.parameters()).dtype)
+    tangents = torch.empty_like(logits)
+    tables = None
     with torch.no_grad(), _plain_attention(model):
-        tables = None
         if isinstance(model, BiLSTM):
             data, words = _renumbered(data)
             tables = model.dual_tables(direction, words)
-        for rows in sorted_batches(data.sizes, _batch_size(data.device)):
-            batch = data.batch(rows)
+
+        @torch.no_grad()
+        def evaluate(rows: np.ndarray) -> None:
+            index, batch = torch.as_tensor(rows, device=data.device), data.batch(rows)
             if tables is not None:
-                logits, tangent = model.dual(batch, direction, tables)  # type: ignore[operator]
+                logits[index], tangents[index] = model.dual(batch, direction, tables)  # type: ignore[operator]
             else:
-                logits, tangent = _forward_mode(model, batch, direction)
-            _, along = _jvp(lambda z, y=batch.labels: loss(z, y), logits, tangent)
-            derivative[torch.as_tensor(rows, device=data.device)] = along
-    return derivative
+                logits[index], tangents[index] = _forward_mode(model, batch, direction)
+
+        deque(_over_batches(evaluate, data, model), maxlen=0)
+        return _jvp(lambda z: loss(z, data.labels), logits, tangents)[1]
 
 
 def _renumbered(data: Encoded) -> tuple[Encoded, Tensor]:

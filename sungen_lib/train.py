@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from sungen_lib.encode import Encoded, shuffled_batches, sorted_batches
 from sungen_lib.losses import Loss, cross_entropy
+from sungen_lib.models import BiLSTM
 
 WIDTH_STEP = 8  # on CUDA batches are padded to a multiple of this, so that a few captured graphs serve all
 
@@ -88,6 +89,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True, capturable=cuda)
         self.weights = torch.ones(len(train_set), device=train_set.device)
         self.totals = torch.zeros(2, device=train_set.device)  # sum of losses, number correct
+        self._embedding = None if cuda or not isinstance(model, BiLSTM) else _RowwiseGradient(model.embedding)
         self._graphs = _StepGraphs(self) if cuda else None
 
     def set_weights(self, weights: Tensor) -> None:
@@ -109,13 +111,16 @@ class Trainer:
     def step(self, rows: Tensor, width: int) -> None:
         """One optimiser step on the samples ``rows``, (B,) int64 on the device."""
         batch = self.train_set.gather(rows, width)
-        with arithmetic(self.train_set.device, self.precision):
-            logits = self.model(batch).float()
-            losses = self.loss(logits, batch.labels)
-            loss = (self.weights[rows] * losses).mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        with self._embedding or nullcontext():
+            with arithmetic(self.train_set.device, self.precision):
+                logits = self.model(batch).float()
+                losses = self.loss(logits, batch.labels)
+                loss = (self.weights[rows] * losses).mean()
+            loss.backward()
+            if self._embedding is not None:
+                self._embedding.fill()
+            self.optimizer.step()
         with torch.no_grad():
             self.totals += torch.stack([losses.sum(), (logits.argmax(-1) == batch.labels).sum()])
 
@@ -140,6 +145,40 @@ class Trainer:
         if not np.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {number}")
         return Epoch(number, loss, correct, time.perf_counter() - start)
+
+
+class _RowwiseGradient:
+    """Within its ``with`` an embedding's gradient is written and cleared row by row, in one tensor that stays.
+
+    Autograd's is new each step, as large as the vocabulary, for a batch's few hundred words. The sums are the same to
+    the bit. Not for CUDA, which fills memory in no time and adds in no order.
+    """
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        self.embedding = embedding
+        self.gradient = torch.zeros_like(embedding.weight)
+        self.looked_up: list[tuple[Tensor, Tensor]] = []  # tokens, and their vectors cut off from the embedding
+
+    def __enter__(self) -> None:
+        self.hook = self.embedding.register_forward_hook(self._cut)
+
+    def _cut(self, _: nn.Module, tokens: tuple[Tensor], vectors: Tensor) -> Tensor:
+        self.looked_up.append((tokens[0].flatten(), vectors.detach().requires_grad_()))
+        return self.looked_up[-1][1]
+
+    def fill(self) -> None:
+        """After the backward pass: the gradient, to be read within the ``with``."""
+        for tokens, vectors in self.looked_up:
+            assert vectors.grad is not None
+            self.gradient.index_add_(0, tokens, vectors.grad.flatten(0, -2))
+        self.embedding.weight.grad = self.gradient
+
+    def __exit__(self, *_: object) -> None:
+        self.hook.remove()
+        self.embedding.weight.grad = None
+        for tokens, _vectors in self.looked_up:
+            self.gradient.index_fill_(0, tokens, 0.0)
+        self.looked_up.clear()
 
 
 class _StepGraphs:

@@ -171,9 +171,11 @@ def test_other_losses_and_scales(case: tuple[nn.Module, Encoded, Encoded, Tensor
 def test_the_model_is_left_as_found(kind: str, method: str) -> None:
     model, train_set, outer_set, weights = trained(kind)
     before = {name: value.clone() for name, value in model.state_dict().items()}
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 3.0)
     first, _ = meta_gradient(model, train_set, outer_set, weights=weights, method=method)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(p.grad is None for p in model.parameters())
+    assert all(p.grad is not None and bool((p.grad == 3).all()) for p in model.parameters())
     if isinstance(model, Encoder):
         assert model.model.config._attn_implementation == "sdpa"
     again, _ = meta_gradient(model, train_set, outer_set, weights=weights, method=method)
@@ -193,20 +195,21 @@ def test_parameters_are_restored_when_interrupted() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_the_difference_does_not_depend_on_the_number_of_threads() -> None:
+def test_the_meta_gradient_does_not_depend_on_the_number_of_threads() -> None:
     data, model = keyword_set(700, classes=3), trained("lstm")[0]  # six batches
-    direction = {name: torch.randn_like(p) for name, p in model.named_parameters()}
     found = []
     before = torch.get_num_threads()
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(directional(model, data, direction, method="difference"))
+            direction, value = outer_gradient(model, data, losses.cross_entropy)
+            ways = [directional(model, data, direction, method=method) for method in ("difference", "dual")]
+            found.append(torch.cat([torch.tensor([value]), *(d.flatten() for d in direction.values()), *ways]))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*found)
-    assert error(found[1], directional(model, data, direction, method="dual")) < 1e-3  # each at its own place
+    assert error(*ways) < 1e-3  # each at its own place
 
 
 def test_the_difference_is_for_the_bilstm_only(case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor]) -> None:
