@@ -227,7 +227,7 @@ def write_jsonl(path: str | Path, data: Examples) -> None:
 
 def locate(data_dir: str | Path, task: str, source: str, split: str) -> Path:
     """The file of one split; ``DataMissing`` saying where it was looked for."""
-    stem = Path(data_dir) / task / source
+    stem = Path(data_dir) / tasks.get(task).name / source
     for suffix in SUFFIXES:
         path = stem / f"{split}{suffix}"
         if path.is_file():
@@ -238,7 +238,7 @@ def locate(data_dir: str | Path, task: str, source: str, split: str) -> Path:
 
 def label_names(data_dir: str | Path, task: str) -> tuple[str, ...]:
     """The folder's label names for ``task``, checked against ``tasks.py``: label orders differ between sources."""
-    path = Path(data_dir) / task / "labels.json"
+    path = Path(data_dir) / tasks.get(task).name / "labels.json"
     expected = tasks.get(task).labels
     if not path.is_file():
         raise DataMissing(f"no {path}: write the label names there, in index order, for example {json.dumps(expected)}")

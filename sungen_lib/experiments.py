@@ -219,8 +219,9 @@ class Experiment:
     def _fingerprint(self, task: str, source: str, split: str) -> str:
         if self.profile.source == "embedded":
             return embedded.fingerprint()
-        if self.profile.source == "hub" and (self.data_dir is None or source != data.GOLD):
-            return tasks.get(task).hub.path  # texts are generated; gold comes from the hub, or from a folder
+        hub = tasks.get(task).hub
+        if hub is not None and self.profile.source == "hub" and (self.data_dir is None or source != data.GOLD):
+            return hub.path  # texts are generated; gold comes from the hub, or from a folder
         if self.data_dir is None:
             raise DataMissing(f"no data_dir was given to read {source} data for {task} from")
         path = data.locate(self.data_dir, task, source, split)

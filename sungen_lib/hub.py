@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sungen_lib import data, tasks
 from sungen_lib.data import DataError, DataMissing, Examples
+from sungen_lib.tasks import Hub
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,11 +33,18 @@ def fetch(task: str, data_dir: str | Path, *, source: str | None = None) -> None
         data.write_text(folder / "labels.json", json.dumps(tasks.get(task).labels) + "\n")
 
 
+def _home(task: str) -> Hub:
+    hub = tasks.get(task).hub
+    if hub is None:
+        raise DataMissing(f"{task}: the file names no gold rows for this split; give it train and test, JSONL files")
+    return hub
+
+
 def _download(task: str, split: str, source: str | None) -> Dataset:
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
-    hub = tasks.get(task).hub
+    hub = _home(task)
     path, name = source or hub.path, hub.train if split == "train" else hub.test
     try:
         return load_dataset(path, hub.config, split=name)
@@ -52,7 +60,7 @@ def _download(task: str, split: str, source: str | None) -> Dataset:
 
 
 def _convert(task: str, rows: Dataset) -> Examples:
-    hub, labels = tasks.get(task).hub, tasks.get(task).labels
+    hub, labels = _home(task), tasks.get(task).labels
     missing = [column for column in (*hub.text, hub.label_column) if column not in rows.column_names]
     if missing:
         raise DataError(f"{hub.path}: no column {', '.join(missing)}; it has {', '.join(rows.column_names)}")
@@ -72,7 +80,7 @@ def _assert_labels(task: str, rows: Dataset) -> None:
     """Label orders differ between sources: the names are compared in index order, never assumed."""
     from datasets import ClassLabel
 
-    hub = tasks.get(task).hub
+    hub = _home(task)
     feature = rows.features[hub.label_column]
     if isinstance(feature, ClassLabel):
         names = tuple(feature.names)

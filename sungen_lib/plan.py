@@ -117,7 +117,8 @@ def _tokens(spec: Data) -> int:
     if isinstance(spec, Synthetic):
         return spec.rows * TOKENS["synthetic"]
     task = tasks.get(spec.task)
-    return (spec.rows or (task.gold_train if spec.split == "train" else task.gold_test)) * TOKENS["gold"]
+    rows = spec.rows or (task.gold_train if spec.split == "train" else task.gold_test)
+    return (rows or 0) * TOKENS["gold"]  # an own task's file, all of it: not counted
 
 
 def _hours(kind: str, tokens: float) -> float:

@@ -304,8 +304,11 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
     if isinstance(spec, Gold) and spec.source == "embedded":
         assert spec.rows is not None
         return embedded.gold(spec.task, spec.split, spec.rows)
+    task = tasks.get(spec.task)
     if isinstance(spec, Synthetic) and spec.source != "folder":
-        return data.read_jsonl(folder(identify(spec)) / "synthetic.jsonl", tasks.get(spec.task).labels)
+        return data.read_jsonl(folder(identify(spec)) / "synthetic.jsonl", task.labels)
+    if isinstance(spec, Gold) and task.files:
+        return _some(data.read_jsonl(dict(task.files)[spec.split], task.labels), spec.rows)
     if spec.source == "hub" and data_dir is None:
         data_dir = str(store() / "hub")
         hub.fetch(spec.task, data_dir)
@@ -313,11 +316,16 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
         raise DataMissing(f"no data folder given: {spec.task} is read from one at this profile (data_dir)")
     source = data.GOLD if isinstance(spec, Gold) else spec.plm
     everything = data.load(data_dir, spec.task, source, spec.split if isinstance(spec, Gold) else "train")
-    if spec.rows is None:
-        return everything
     if isinstance(spec, Synthetic) and len(everything) < spec.rows:
         raise DataMissing(f"{spec.rows:,} rows by {spec.plm} for {spec.task} are needed, there are {len(everything):,}")
-    return everything.select(np.random.default_rng(TEXTS_SEED).permutation(len(everything))[: spec.rows])
+    return _some(everything, spec.rows)
+
+
+def _some(everything: Examples, rows: int | None) -> Examples:
+    """``rows`` of them, chosen at random, or all."""
+    if rows is None:
+        return everything
+    return everything.select(np.random.default_rng(TEXTS_SEED).permutation(len(everything))[:rows])
 
 
 def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, Any]:

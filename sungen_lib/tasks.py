@@ -3,11 +3,18 @@
 Prompts follow Table 10 of the paper. Its slots are written ``<y>`` (label words), ``<c>`` (context: a movie,
 restaurant or product name, or the first text of a pair) and ``<x>`` (the text). A prompt ends where the text
 begins, inside an opened quotation mark that the PLM is expected to close.
+
+A task of your own is a YAML file, named by its path wherever a task is named; ``own`` says what it may hold.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ class Task:
     ``context_prompt`` is the first generation stage (``None`` where the paper has one stage only) and
     ``synthetic_from`` the task whose synthetic set this one uses (Section 5.1: one prompt for all movie reviews).
     ``gold_train`` and ``gold_test`` are the paper's numbers of rows (Table 1; DBpedia's test set is a sample of
-    5,000, Appendix F.1; GLUE tasks are tested on the validation split).
+    5,000, Appendix F.1; GLUE tasks are tested on the validation split). ``files`` are an own task's gold splits, as
+    (split, JSONL file).
     """
 
     name: str
@@ -46,11 +54,12 @@ class Task:
     generation_prompt: str
     context_prompt: str | None
     synthetic_from: str
-    hub: Hub
-    gold_train: int
-    gold_test: int
+    hub: Hub | None
+    gold_train: int | None
+    gold_test: int | None
     pair: bool = False
     contexts: tuple[str, ...] = ()
+    files: tuple[tuple[str, Path], ...] = ()
 
     @property
     def classes(self) -> int:
@@ -255,10 +264,113 @@ PAIRS = tuple(task.name for task in _ALL if task.pair)  # Table 9
 
 
 def get(name: str) -> Task:
-    """The task called ``name``; ``ValueError`` naming the known ones otherwise."""
-    if name not in TASKS:
-        raise ValueError(f"unknown task {name!r}; known tasks: {', '.join(TASKS)}")
-    return TASKS[name]
+    """The task called ``name``, or described by the YAML file of that name.
+
+    ``ValueError`` naming the known ones otherwise, or what is wrong with the file.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    if not is_file(name):
+        raise ValueError(f"unknown task {name!r}; known: {', '.join(TASKS)}, or a YAML file that describes your own")
+    if not Path(name).is_file():
+        raise ValueError(f"{name}: no such file")
+    return _read(Path(name), Path(name).stat().st_mtime_ns)
+
+
+def is_file(name: str) -> bool:
+    """Whether ``name`` is a YAML file's, not that of a task of the paper."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def own(
+    *,
+    name: str,
+    labels: Sequence[str],
+    generation_prompt: str,
+    prompting_prompt: str | None = None,
+    label_words: Sequence[str] | None = None,
+    context_prompt: str | None = None,
+    contexts: Sequence[str] = (),
+    pair: bool = False,
+    train: str | Path | None = None,
+    test: str | Path | None = None,
+) -> Task:
+    """A task of your own.
+
+    ``generation_prompt`` holds ``<y>`` and ends in ``"<x>``, the text after an opened quotation mark; where it holds
+    ``<c>``, contexts come from ``contexts`` or are written by the PLM after ``context_prompt`` (of a ``pair``, the
+    first text). ``prompting_prompt``, for zero-shot predictions, is the same where there is no context. ``label_words``
+    stand for the labels in prompts, by default the labels themselves. ``train`` and ``test`` are JSONL files of gold
+    rows, ``{"text", "label"}`` or ``{"text1", "text2", "label"}`` a line. Raises ``ValueError``, one sentence.
+    """
+    words = tuple(label_words or labels)
+    if not name or "/" in name or len(set(labels)) < 2 or len(set(labels)) < len(labels) or len(words) != len(labels):
+        raise ValueError("a task needs a name without '/', two or more different labels, and a label word for each")
+    prompting = prompting_prompt or (generation_prompt if pair or "<c>" not in generation_prompt else None)
+    if prompting is None:
+        raise ValueError(f"task {name!r}: generation_prompt has a context <c>, so prompting_prompt is needed too")
+    for prompt in (generation_prompt, prompting):
+        if "<y>" not in prompt or not prompt.endswith('"<x>'):
+            raise ValueError(f"task {name!r}: a prompt must hold <y> and end in an opened quotation mark and <x>")
+    if ("<c>" in generation_prompt) != bool(contexts or context_prompt):
+        raise ValueError(f"task {name!r}: <c> in generation_prompt and contexts or context_prompt need each other")
+    files = {split: Path(file) for split, file in (("train", train), ("test", test)) if file is not None}
+    return Task(
+        name=name,
+        title=name,
+        labels=tuple(labels),
+        label_words=words,
+        prompting_prompt=prompting,
+        generation_prompt=generation_prompt,
+        context_prompt=context_prompt,
+        synthetic_from=name,
+        hub=None,
+        gold_train=None,
+        gold_test=None,
+        pair=pair,
+        contexts=tuple(contexts),
+        files=tuple(files.items()),
+    )
+
+
+_OWN_FIELDS: Mapping[str, type] = {
+    "name": str,
+    "labels": list,
+    "generation_prompt": str,
+    "prompting_prompt": str,
+    "label_words": list,
+    "context_prompt": str,
+    "contexts": list,
+    "pair": bool,
+    "train": str,
+    "test": str,
+}
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, modified: int) -> Task:
+    """The task of a YAML file; its files' paths are relative to it."""
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path}: expected fields such as name, labels and generation_prompt")
+    for name, value in fields.items():
+        if name not in _OWN_FIELDS:
+            raise ValueError(f"{path}: unknown field {name!r}; known: {', '.join(_OWN_FIELDS)}")
+        items = value if isinstance(value, list) else []
+        if not isinstance(value, _OWN_FIELDS[name]) or not all(isinstance(item, str) for item in items):
+            wanted = {list: "a list of strings", str: "a string", bool: "true or false"}[_OWN_FIELDS[name]]
+            raise ValueError(f"{path}: {name} must be {wanted}, got {value!r}")
+    missing = [name for name in ("name", "labels", "generation_prompt") if name not in fields]
+    if missing:
+        raise ValueError(f"{path}: no {' and no '.join(missing)}")
+    files = {split: path.parent / fields[split] for split in ("train", "test") if split in fields}
+    try:
+        return replace(own(**{**fields, **files}), synthetic_from=str(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def fill(prompt: str, *, label_words: str, context: str = "") -> str:

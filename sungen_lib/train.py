@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +90,8 @@ class Trainer:
         self.weights = torch.ones(len(train_set), device=train_set.device)
         self.totals = torch.zeros(2, device=train_set.device)  # sum of losses, number correct
         self._embedding = None if cuda or not isinstance(model, BiLSTM) else _RowwiseGradient(model.embedding)
-        self._graphs = _StepGraphs(self) if cuda else None
+        device = train_set.device
+        self.graphs = StepGraphs(self.step, torch.zeros(batch_size, dtype=torch.int64, device=device)) if cuda else None
 
     def set_weights(self, weights: Tensor) -> None:
         """Weight the samples by ``weights``, (N,), non-negative with a positive mean."""
@@ -124,6 +125,10 @@ class Trainer:
         with torch.no_grad():
             self.totals += torch.stack([losses.sum(), (logits.argmax(-1) == batch.labels).sum()])
 
+    def take_step(self, rows: Tensor, width: int) -> None:
+        """``step``, on CUDA as a captured graph."""
+        (self.graphs or self.step)(rows, width)
+
     def epoch(self, seed: int, *, number: int = 1, progress: str | None = None) -> Epoch:
         """One pass over the set in an order decided by ``seed``, which also seeds dropout (torch's global state)."""
         start = time.perf_counter()
@@ -137,10 +142,7 @@ class Trainer:
         for batch in tqdm(batches, desc=progress, disable=progress is None, leave=False):
             rows, end = flat[end : end + len(batch)], end + len(batch)
             width = int(sizes[batch].max())
-            if self._graphs is None:
-                self.step(rows, width)
-            else:
-                self._graphs.step(rows, width)
+            self.take_step(rows, width)
         loss, correct = (self.totals / len(sizes)).tolist()
         if not np.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {number}")
@@ -181,40 +183,43 @@ class _RowwiseGradient:
         self.looked_up.clear()
 
 
-class _StepGraphs:
-    """CUDA graphs of ``Trainer.step``, one a width; the first steps and odd-sized batches run eagerly."""
+class StepGraphs:
+    """CUDA graphs of ``step(rows, width)``, one a width; the first steps and odd-sized batches run eagerly.
+
+    ``rows``: the tensor that the graphs read, of a whole batch's shape. Widths are rounded up to ``WIDTH_STEP``.
+    """
 
     WARM_UP = 3
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer, self.eager_steps = trainer, 0
-        self.rows = torch.zeros(trainer.batch_size, dtype=torch.int64, device=trainer.train_set.device)
+    def __init__(self, step: Callable[[Tensor, int], None], rows: Tensor) -> None:
+        self.step, self.rows, self.eager_steps = step, rows, 0
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self.pool: Any = None  # the graphs' shared memory
 
-    def step(self, rows: Tensor, width: int) -> None:
+    def __call__(self, rows: Tensor, width: int) -> None:
+        """Make the step, in whichever way."""
         width = -(-width // WIDTH_STEP) * WIDTH_STEP
-        if len(rows) != self.trainer.batch_size or self.eager_steps < self.WARM_UP:
+        if rows.shape != self.rows.shape or self.eager_steps < self.WARM_UP:
             self.eager_steps += 1
-            self._on_side_stream(rows, width)
+            self._eagerly(rows, width)
             return
         self.rows.copy_(rows)
         if width not in self.graphs:
             self.graphs[width] = self._capture(width)
         self.graphs[width].replay()
 
-    def _on_side_stream(self, rows: Tensor, width: int) -> None:
+    def _eagerly(self, rows: Tensor, width: int) -> None:
         # Capture wants the lazy set-up of cuDNN, cuBLAS and Adam done before, and away from the default stream.
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            self.trainer.step(rows, width)
+            self.step(rows, width)
         torch.cuda.current_stream().wait_stream(stream)
 
     def _capture(self, width: int) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool):
-            self.trainer.step(self.rows, width)
+            self.step(self.rows, width)
         self.pool = graph.pool()
         return graph
 

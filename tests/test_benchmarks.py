@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import keyword_examples, keyword_set
 
-from benchmarks import accuracy, peers, plain, reweight
+from benchmarks import accuracy, grouped, peers, plain, reweight
 from benchmarks.data import LABEL_NAMES, WORDS, TrainingSet, stratified_batches, training_set
 from benchmarks.measure import measured
 from sungen_lib import reweight as ours
@@ -308,3 +308,8 @@ def test_methods_agree_on_the_learned_weights(capsys: pytest.CaptureFixture[str]
     training = TrainingSet(keyword_set(64), 30, "keywords")
     table = accuracy.compare_weights(training, outer_size=32, iterations=3, seed=0)
     assert len(table) == 3 and all(entry["rank_correlation"] > 0.99 for entry in table)  # type: ignore[operator]
+
+
+def test_grouped_replicas_make_the_same_steps() -> None:
+    found = grouped.compare(replicas=2, device="cpu", steps=2, repeats=1)
+    assert found["difference"] < 1e-4 and min(found["separate_ms"], found["grouped_ms"]) > 0

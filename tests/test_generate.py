@@ -111,13 +111,65 @@ def test_a_prompt_is_continued_as_if_alone(
     monkeypatch.setattr(module, "_nucleus", likeliest)
     # A random GPT-2 seldom closes a quotation: let half of its words do, so that rows leave the batch one by one.
     monkeypatch.setattr(writer, "stops", torch.arange(len(writer.stops)) % 2 == 0)
-    together = writer._batch(PROMPTS, sampling, random())
+    together = writer._sampled(PROMPTS, sampling, 0)
     assert len({len(tokens) for tokens in together}) > 1
     alone = [by_hand(tiny_plm, writer, prompt, sampling) for prompt in PROMPTS]
     assert together == [tokens for tokens, _ in alone]
     for step, logits in enumerate(steps):
         expected = torch.stack([seen[step] for tokens, seen in alone if len(tokens) > step])
         torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("batch_size", "refill"), [(3, 0), (3, 2), (3, 3), (7, 6), (1, 1)])
+def test_texts_that_join_are_continued_as_if_alone(
+    batch_size: int, refill: int, writer: Writer, tiny_plm: GPT2LMHeadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling = Sampling(min_tokens=2, max_tokens=10, batch_size=batch_size, refill=refill)
+    sizes: list[int] = []
+
+    def likeliest(logits: Tensor, top_p: float, source: torch.Generator) -> Tensor:
+        sizes.append(len(logits))
+        return logits.argmax(-1)
+
+    monkeypatch.setattr(module, "_nucleus", likeliest)
+    monkeypatch.setattr(writer, "stops", torch.arange(len(writer.stops)) % 2 == 0)
+    prompts = [prompt + " word7" * (i % 3) for i, prompt in enumerate(PROMPTS * 4)]
+    assert writer._sampled(prompts, sampling, 0) == [by_hand(tiny_plm, writer, p, sampling)[0] for p in prompts]
+    assert max(sizes) <= batch_size
+
+
+def test_self_debiasing_by_hand(writer: Writer, tiny_plm: GPT2LMHeadModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schick et al. 2021: p(w) times exp(decay * gap) where another prompt makes w likelier, at least 0.01."""
+    seen: list[Tensor] = []
+
+    def likeliest(logits: Tensor, top_p: float, source: torch.Generator) -> Tensor:
+        seen.append(logits.softmax(-1))
+        return logits.argmax(-1)
+
+    monkeypatch.setattr(module, "_nucleus", likeliest)
+    sampling = Sampling(min_tokens=1, max_tokens=6, decay_constant=20, batch_size=2, refill=2)
+    sets = [PROMPTS[:3], PROMPTS[2:5], PROMPTS[1:4]]
+    written = writer._sampled([own for own, *_ in sets], sampling, 0, [others for _, *others in sets])
+
+    def probabilities(prompt: str, tokens: list[int]) -> np.ndarray:
+        ids = writer.tokenizer(prompt, add_special_tokens=False)["input_ids"] + tokens
+        with torch.no_grad():
+            return np.asarray(tiny_plm(input_ids=torch.tensor([ids])).logits[0, -1].double().softmax(-1))
+
+    first = []
+    for (own, *others), tokens in zip(sets, written, strict=True):
+        for length, token in enumerate(tokens):
+            p, *rest = (probabilities(prompt, tokens[:length]) for prompt in (own, *others))
+            gap = p - np.max(rest, axis=0)
+            debiased = p * np.where(gap < 0, np.maximum(np.exp(20 * gap), 0.01), 1.0)
+            if length < sampling.min_tokens:
+                debiased[writer.stops] = 0
+                first.append(debiased / debiased.sum())
+            assert token == debiased.argmax()
+    np.testing.assert_allclose(seen[0].numpy(), first[:2], atol=1e-5)
+    assert any(
+        tokens != by_hand(tiny_plm, writer, own, sampling)[0] for (own, *_), tokens in zip(sets, written, strict=True)
+    )
 
 
 def script(writer: Writer, monkeypatch: pytest.MonkeyPatch, rows: list[list[str]]) -> None:
@@ -156,7 +208,7 @@ def test_where_a_text_ends(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_lengths_are_respected(writer: Writer) -> None:
-    written = writer._batch(PROMPTS * 40, SHORT, random())
+    written = writer._sampled(PROMPTS * 40, SHORT, 0)
     lengths = [len(tokens) for tokens in written]
     assert min(lengths) == SHORT.min_tokens + 1 and max(lengths) == SHORT.max_tokens + 1
     for tokens in written:
@@ -235,7 +287,9 @@ def test_the_plm_does_write_slots_and_repeat_itself(writer: Writer) -> None:
 def test_labels_are_those_of_the_prompts(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A PLM that repeats what it was asked."""
 
-    def echo(self: Writer, prompts: list[str], sampling: Sampling, *, seed: int) -> list[str | None]:
+    def echo(
+        self: Writer, prompts: list[str], sampling: Sampling, *, seed: int, against: object = None
+    ) -> list[str | None]:
         return [f"{prompt.replace(chr(34), '')} {seed} {i}" for i, prompt in enumerate(prompts)]
 
     monkeypatch.setattr(Writer, "write", echo)
@@ -290,7 +344,11 @@ def test_shards_are_taken_up_again(make: Make, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(module, "_shard", dying)
     with pytest.raises(KeyboardInterrupt):
         make("amazon", 80, seed=3, folder=tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["shard-00000.jsonl", "shard-00001.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "manifest.json",
+        "shard-00000.jsonl",
+        "shard-00001.jsonl",
+    ]
     monkeypatch.setattr(module, "_shard", counting)
     assert make("amazon", 80, seed=3, folder=tmp_path).fingerprint() == whole
     made = len(list(tmp_path.iterdir()))

@@ -16,9 +16,16 @@ from sungen_lib.runs import Gold, load
 ROWS = 2  # of each class
 
 
+def home(task: str) -> tasks.Hub:
+    """Where the task's gold rows come from."""
+    where = tasks.get(task).hub
+    assert where is not None
+    return where
+
+
 def columns_of(task: str) -> dict[str, list[Any]]:
     """The columns of a split in the hub's form, labels in turn."""
-    where = tasks.get(task).hub
+    where = home(task)
     labels = [k for _ in range(ROWS) for k in range(len(where.labels))]
     texts = {name: [f" {name} {i}" for i in range(len(labels))] for name in where.text}
     return texts | {"label": labels}
@@ -26,7 +33,7 @@ def columns_of(task: str) -> dict[str, list[Any]]:
 
 def save(folder: Path, task: str, names: tuple[str, ...] | None = None, **changes: Any) -> str:
     """Save both splits where ``load_dataset`` finds them; ``names`` are the ClassLabel's, ``changes`` to columns."""
-    where = tasks.get(task).hub
+    where = home(task)
     columns = columns_of(task) | changes
     columns = {name: values for name, values in columns.items() if values is not None}
     features = Features({name: Value("string") for name in columns})
@@ -55,7 +62,7 @@ def test_each_task_becomes_a_data_folder(task: str, here: Path) -> None:
         rows = data.load(here / "data", task, data.GOLD, split)
         assert rows.label_names == known.labels
         assert rows.labels.tolist() == list(range(known.classes)) * ROWS  # the hub's index is ours, by name
-        title, *others = (f"{name} 1" for name in known.hub.text)
+        title, *others = (f"{name} 1" for name in home(task).text)
         if known.pair:
             assert (rows.texts[1], (rows.pairs or ())[1]) == (title, others[0])
         else:

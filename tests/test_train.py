@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,18 @@ from torch import Tensor, nn
 from sungen_lib import losses
 from sungen_lib.encode import Encoded, shuffled_batches
 from sungen_lib.models import BiLSTM, TamConfig
-from sungen_lib.train import Diverged, Trainer, arithmetic, derived_seed, epochs, evaluate, fit, predict
+from sungen_lib.train import (
+    WIDTH_STEP,
+    Diverged,
+    StepGraphs,
+    Trainer,
+    arithmetic,
+    derived_seed,
+    epochs,
+    evaluate,
+    fit,
+    predict,
+)
 
 CONFIGS = {"lstm": TamConfig(embedding=8, hidden=6), "distilbert": TamConfig(kind="distilbert", hidden=8, heads=2)}
 
@@ -131,6 +143,35 @@ def test_restart_gives_the_same_epoch_again(kind: str) -> None:
     assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
     assert (first.loss, first.accuracy) == (again.loss, again.accuracy)
     assert not all(torch.equal(value, start[name]) for name, value in trained.items())
+
+
+class PlayedBack(StepGraphs):
+    """What CUDA would do, as far as a CPU can: a graph repeats its step on whatever ``rows`` holds then."""
+
+    WARM_UP = 1
+
+    def _eagerly(self, rows: Tensor, width: int) -> None:
+        self.eager = [*getattr(self, "eager", []), (len(rows), width)]
+        self.step(rows, width)
+
+    def _capture(self, width: int) -> torch.cuda.CUDAGraph:
+        graph = SimpleNamespace(replay=lambda: self.step(self.rows, width))
+        return graph  # type: ignore[return-value]
+
+
+def test_graphs_of_a_few_widths_make_an_epoch_s_steps() -> None:
+    data, model, eager = training_set(n=100), tam(), tam()
+    trainer = Trainer(model, data, batch_size=16)
+    trainer.graphs = graphs = PlayedBack(trainer.step, torch.zeros(16, dtype=torch.int64))
+    epoch = trainer.epoch(seed=4)
+    reference = Trainer(eager, data, batch_size=16).epoch(seed=4)
+    assert epoch.loss == pytest.approx(reference.loss, abs=1e-6) and epoch.accuracy == reference.accuracy
+    for name, value in eager.state_dict().items():  # wider padding: other sums, the same step
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+    widths = [int(data.sizes[b].max()) for b in shuffled_batches(data.sizes, 16, np.random.default_rng(4))]
+    assert set(graphs.graphs) <= {-(-width // WIDTH_STEP) * WIDTH_STEP for width in widths}
+    assert graphs.graphs and all(width % WIDTH_STEP == 0 for _, width in graphs.eager)
+    assert sorted(size for size, _ in graphs.eager) == [4, 16]  # the first step, and the batch that is not whole
 
 
 def test_an_epoch_s_seed_also_seeds_dropout() -> None:

@@ -125,7 +125,7 @@ class MetaTrainer(Trainer):
         super().__init__(model, train_set, lr=lr, batch_size=batch_size, precision=precision)
         if not len(meta_set):
             raise ValueError("the meta set is empty")
-        self._graphs = None  # the lookahead cuts its batches on the host, which a captured graph could not repeat
+        self.graphs = None  # the lookahead cuts its batches on the host, which a captured graph could not repeat
         self.meta_set, self.alpha, self.method = meta_set, alpha, method
         self.meta_rows = _endless(meta_set.sizes, batch_size, np.random.default_rng(derived_seed(seed, 0, 0)))
         with torch.random.fork_rng(devices=[]):
