@@ -7,7 +7,8 @@ venv=$root/.venv
 
 usage() {
     cat <<'TEXT'
-usage: ./run_all.sh [--profile tiny|embedded|small|paper] [--data DIR] [--only PREFIX[,PREFIX]] [--out DIR] [--dry-run]
+usage: ./run_all.sh [--profile tiny|embedded|small|paper] [--data DIR] [--only PREFIX[,PREFIX]] [--out DIR]
+                    [--ray auto|ADDRESS] [--dry-run]
        ./run_all.sh --test | --help
 
 Runs every notebook, skipping those for which nothing has changed, and writes the tables and figures.
@@ -18,6 +19,8 @@ Uses the active Python if it satisfies pyproject.toml, else makes .venv (Python 
   --data DIR        data folder, <DIR>/<task>/<source>/<split>.jsonl[.xz|.gz]
   --only PREFIXES   only the notebooks whose names start so, for instance table01,figure03,quickstart
   --out DIR         where the tables go (default: tables), in a folder for the profile
+  --ray ADDRESS     compute on the Ray cluster there, all of its machines; auto: the one this machine belongs to, or its
+                    own cores and GPUs (runs/ must be on a file system they share)
   --dry-run         list the runs that all this needs, which are shared, and an estimate of GPU hours; run none
   --test            ruff, mypy, pytest and the committed notebooks under nbval instead
   --help            this text
@@ -49,7 +52,7 @@ check_only() {
     done
 }
 
-profile=embedded data='' only='' out=$root/tables testing=no dry=no others=no
+profile=embedded data='' only='' out=$root/tables ray='' testing=no dry=no others=no
 while [[ $# -gt 0 ]]; do
     case $1 in
         --help) usage && exit 0 ;;
@@ -58,6 +61,7 @@ while [[ $# -gt 0 ]]; do
         --profile) profile=$(value_of "$1" $# "${2-}") ;;
         --data) data=$(value_of "$1" $# "${2-}") ;;
         --only) only=$(value_of "$1" $# "${2-}") ;;
+        --ray) ray=$(value_of "$1" $# "${2-}") ;;
         --out) out=$(value_of "$1" $# "${2-}") ;;
         *) die "unknown option '$1' (see --help)" 2 ;;
     esac
@@ -178,6 +182,7 @@ if [[ $testing == no ]]; then
     set -- --profile "$profile" --out "$out"
     [[ -z $data ]] || set -- "$@" --data "$data"
     [[ -z $only ]] || set -- "$@" --only "$only"
+    [[ -z $ray ]] || set -- "$@" --ray "$ray"
     [[ $dry == no ]] || set -- "$@" --dry-run
     exec "$python" -m sungen_lib.suite "$@"
 fi

@@ -1,18 +1,22 @@
-"""Specs to records, in order of need: what is finished is found, the rest computed by several processes."""
+"""Specs to records, in order of need: what is finished is found, the rest computed by several processes
+(or machines: ``cluster.py``)."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from typing import Any
+from contextlib import contextmanager
+from typing import TypeVar
 
 from tqdm.auto import tqdm
 
 from sungen_lib import runs
 from sungen_lib.runs import Record, Spec
+
+Handle = TypeVar("Handle", bound=Hashable)  # of a run that was started
 
 
 def closure(specs: Iterable[Spec]) -> list[Spec]:
@@ -38,20 +42,51 @@ def execute(
     ``jobs``: processes side by side; by default one a core, or 1 where a spec asks for CUDA. On the CPU a result is
     the same to the bit whatever ``jobs`` is. The first error ends the others and is raised; what is finished stays.
     """
-    ordered = closure(specs)
-    records = {spec: record for spec in ordered if (record := runs.find(spec)) is not None}
-    missing = [spec for spec in ordered if spec not in records]
+    specs = list(specs)
+    missing = [spec for spec in closure(specs) if runs.find(spec) is None]
     if jobs is None:
         cuda = any(getattr(spec, "device", "cpu") == "cuda" for spec in missing)
         jobs = 1 if cuda else _cores()
+    jobs = min(jobs, len(missing))
+    if jobs <= 1:
+
+        def now(handles: list[Spec]) -> Iterable[tuple[Spec, Record]]:
+            return ((spec, runs.compute(spec, data_dir)) for spec in handles)
+
+        return in_order(specs, lambda spec: spec, now, width=1, progress=progress)
+    with _processes(jobs) as pool:
+
+        def finished(handles: list[Future[Record]]) -> Iterable[tuple[Future[Record], Record]]:
+            return ((future, future.result()) for future in wait(handles, return_when=FIRST_COMPLETED).done)
+
+        return in_order(
+            specs, lambda spec: pool.submit(runs.compute, spec, data_dir), finished, width=2 * jobs, progress=progress
+        )
+
+
+def in_order(
+    specs: Iterable[Spec],
+    start: Callable[[Spec], Handle],
+    finished: Callable[[list[Handle]], Iterable[tuple[Handle, Record]]],
+    *,
+    width: int | None = None,
+    progress: str | None = "runs",
+) -> dict[Spec, Record]:
+    """``execute``, whoever computes: ``start`` begins a run whose upstream is there, at most ``width`` at a time;
+    ``finished`` waits for one or more of the running and gives their records."""
+    ordered = closure(specs)
+    records = {spec: record for spec in ordered if (record := runs.find(spec)) is not None}
+    waiting, running = [spec for spec in ordered if spec not in records], dict[Handle, Spec]()
     hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))  # which tqdm's bar for notebooks does not heed
     with tqdm(total=len(ordered), initial=len(records), desc=progress, unit="run", disable=hidden) as bar:
-        if min(jobs, len(missing)) <= 1:
-            for spec in missing:
-                records[spec] = runs.compute(spec, data_dir)
+        while waiting or running:
+            ready = [spec for spec in waiting if all(parent in records for parent in runs.upstream(spec))]
+            for spec in ready[: None if width is None else max(0, width - len(running))]:
+                running[start(spec)] = spec
+                waiting.remove(spec)
+            for handle, record in finished(list(running)):
+                records[running.pop(handle)] = record
                 bar.update()
-        else:
-            _parallel(missing, records, data_dir, min(jobs, len(missing)), bar)
     return records
 
 
@@ -60,22 +95,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _parallel(
-    missing: list[Spec], records: dict[Spec, Record], data_dir: str | None, jobs: int, bar: tqdm[Any]
-) -> None:
+@contextmanager
+def _processes(number: int) -> Iterator[ProcessPoolExecutor]:
+    """So many, on this machine; an error in the block ends them."""
     context = multiprocessing.get_context("forkserver")  # imports torch once, then forks: workers start at once
     context.set_forkserver_preload(["sungen_lib.runs"])
-    with ProcessPoolExecutor(jobs, context, _begin, (str(runs.store()),)) as pool:
-        waiting, running = list(missing), dict[Future[Record], Spec]()
+    with ProcessPoolExecutor(number, context, _begin, (str(runs.store()),)) as pool:
         try:
-            while waiting or running:
-                ready = [spec for spec in waiting if all(parent in records for parent in runs.upstream(spec))]
-                for spec in ready[: 2 * jobs - len(running)]:
-                    running[pool.submit(runs.compute, spec, data_dir)] = spec
-                    waiting.remove(spec)
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    records[running.pop(future)] = future.result()
-                    bar.update()
+            yield pool
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list((pool._processes or {}).values()):

@@ -62,6 +62,43 @@ def _some_of(name: str, value: object, known: Sequence[str], default: Sequence[s
     return tuple(dict.fromkeys(_one_of(f"each of {name}", item, known) for item in value))
 
 
+def _tasks_or_files(value: object, known: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:
+    """Names of tasks, and absolute paths of the YAML files of own ones."""
+    items = list(value) if isinstance(value, (list, tuple)) else []
+    files = [item for item in items if isinstance(item, str) and _tasks.is_file(item)]
+    names = [item for item in items if item not in files]
+    if names or not files:
+        names = list(_some_of("tasks", names or value, known, default))
+    for file in files:
+        try:
+            _tasks.get(file)
+        except ValueError as error:
+            raise ParameterError(f"tasks: {error}") from None
+    return tuple(dict.fromkeys([*names, *(str(Path(file).absolute()) for file in files)]))
+
+
+def _model_or_none(name: str, value: object) -> str | None:
+    """A hub id, or the absolute path of a folder with what it holds now: another content is another model."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise ParameterError(f"{name} must be a hub id or a folder with a model, got {value!r}")
+    folder = Path(value)
+    if not folder.is_dir():
+        if value.startswith((".", "/", "~")) or value.count("/") > 1:
+            raise ParameterError(f"{name} {value!r} is no folder")
+        return value
+    if not (folder / "config.json").is_file():
+        raise ParameterError(f"{name} {value!r} holds no config.json: save a model and its tokenizer there")
+    return f"{folder.absolute()}@{_folder_hash(folder)}"
+
+
+def _folder_hash(folder: Path) -> str:
+    """Of its files' names, sizes and times of change: weights are too large to be read for this."""
+    files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.iterdir()) if f.is_file()]
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:12]
+
+
 def positive_integer(name: str, value: object) -> int:
     """``value`` if it is an integer above 0, else ``ParameterError``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -159,15 +196,19 @@ class Experiment:
         ``extras``: further parameters of the notebook, each with the function ``(name, value) -> value`` that checks
         it. Raises ``ParameterError``, one sentence, before anything is computed or written.
         """
-        known = ("profile", "tasks", "tams", "seeds", "data_dir", "device", "out", *extras)
+        known = ("profile", "tasks", "tams", "seeds", "data_dir", "plm", "encoder", "device", "out", *extras)
         _only_known(parameters, known)
         profile = profiles.get(_one_of("profile", parameters["profile"], tuple(profiles.PROFILES)))
+        if (plm := _model_or_none("plm", parameters.get("plm"))) is not None:
+            profile = replace(profile, plm=plm)
+        if (encoder := _model_or_none("encoder", parameters.get("encoder"))) is not None:
+            profile = replace(profile, distilbert=replace(profile.distilbert, path=encoder))
         pairs = set(tasks) & set(_tasks.PAIRS)
         valid = _tasks.PAIRS if pairs else _tasks.CLASSIFICATION
         return cls(
             name=name,
             profile=profile,
-            tasks=_some_of("tasks", parameters.get("tasks"), valid, tasks),
+            tasks=_tasks_or_files(parameters.get("tasks"), valid, tasks),
             tams=_some_of("tams", parameters.get("tams"), tuple(TAMS), tams),
             chosen_seeds=positive_integers("seeds", parameters.get("seeds")),
             data_dir=_data_dir(parameters.get("data_dir"), profile),
@@ -195,7 +236,19 @@ class Experiment:
         if profile.source == "hub":  # Amazon's and DBpedia's sets are larger there than those of the paper
             sizes = (known.gold_train, known.gold_test)
         limit = rows or sizes[split == "test"]
+        if known.files:
+            return Gold(task, split, "folder", limit, self._own_file(task, split))
         return Gold(task, split, profile.source, limit, self._fingerprint(task, data.GOLD, split))
+
+    def _own_file(self, task: str, split: str) -> str:
+        """What an own task's gold rows are: their file's hash, and the task's."""
+        path = dict(tasks.get(task).files).get(split)
+        if path is None or not path.is_file():
+            raise DataMissing(f"no {path}" if path else f"{task} names no {split} file of gold rows")
+        return f"{_file_hash(path, path.stat().st_mtime_ns)} {self._own_task(task)}"
+
+    def _own_task(self, task: str) -> str:
+        return _file_hash(Path(task), Path(task).stat().st_mtime_ns) if tasks.is_file(task) else ""
 
     def synthetic(self, task: str) -> Synthetic:
         """The PLM-written pool for ``task``, which may be another task's (``synthetic_from``)."""
@@ -218,10 +271,12 @@ class Experiment:
 
     def _fingerprint(self, task: str, source: str, split: str) -> str:
         if self.profile.source == "embedded":
-            return embedded.fingerprint()
+            return " ".join(filter(None, (embedded.fingerprint(), self._own_task(task))))
         hub = tasks.get(task).hub
         if hub is not None and self.profile.source == "hub" and (self.data_dir is None or source != data.GOLD):
             return hub.path  # texts are generated; gold comes from the hub, or from a folder
+        if self.profile.source == "hub" and source != data.GOLD:
+            return self._own_task(task)
         if self.data_dir is None:
             raise DataMissing(f"no data_dir was given to read {source} data for {task} from")
         path = data.locate(self.data_dir, task, source, split)
@@ -305,7 +360,7 @@ class Experiment:
                         encoder_at_hand(spec.tam)
                     grid.specs[row, task] = specs
                 except DataMissing as error:
-                    grid.not_run[row, task] = str(error)
+                    grid.not_run[row, column_of(task)] = str(error)
         return grid
 
     def execute(self, specs: Sequence[Spec]) -> dict[Spec, Record]:
@@ -315,7 +370,7 @@ class Experiment:
     def cells(self, grid: Grid, records: Mapping[Spec, Record]) -> list[Cell]:
         """One measured cell for each row and task of ``grid``."""
         return [
-            measured(row, task, [records[spec] for spec in specs], scale=self.scale(specs[0]))
+            measured(row, column_of(task), [records[spec] for spec in specs], scale=self.scale(specs[0]))
             for (row, task), specs in grid.specs.items()
         ]
 
@@ -323,6 +378,8 @@ class Experiment:
         """"demo", or "paper" where task, source, sizes and TAM are the paper's, else "other"."""
         if self.profile.demo:
             return "demo"
+        if tasks.is_file(spec.test.task):
+            return "other"
         task = tasks.get(spec.test.task)
         if spec.weights is not None and isinstance(spec.weights.outer, Gold) and spec.weights.outer.rows != 1000:
             return "other"  # Table 2's outer set (Appendix F.2)
@@ -366,7 +423,7 @@ class Experiment:
 
     def wrong_samples(self, spec: Data) -> np.ndarray | None:
         """(N,) bool: which samples are mislabelled or off topic, by the embedded grammar; ``None`` for other texts."""
-        if spec.source != "embedded":
+        if spec.source != "embedded" or tasks.is_file(spec.task):
             return None
         examples = runs.load(spec, self.data_dir)
         wrong: np.ndarray = embedded.judge(spec.task, examples) != examples.labels
@@ -408,6 +465,11 @@ class Grid:
     def all(self) -> list[Run]:
         """Every run of the grid."""
         return [spec for specs in self.specs.values() for spec in specs]
+
+
+def column_of(task: str) -> str:
+    """What a table calls the task, or a column that is none: an own one's file is a path."""
+    return tasks.get(task).name if tasks.is_file(task) else task
 
 
 def measured(row: str, column: str, records: Sequence[Record], *, scale: paper.Scale) -> Cell:

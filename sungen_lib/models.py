@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -128,9 +129,9 @@ class Encoder(nn.Module):
 class TamConfig:
     """Everything that decides a TAM before training, and how it is trained by default (Appendix F.2).
 
-    ``kind``: "lstm", or "distilbert" for an encoder. ``path`` names a pre-trained encoder (a hub id or a local
-    folder); without one a DistilBERT of width ``hidden``, ``layers``, ``heads`` and ``dropout`` starts from random
-    weights. ``inner_epochs`` are those of the inner loop, in each outer iteration.
+    ``kind``: "lstm", or "distilbert" for an encoder. ``path`` names a pre-trained one, as ``pretrained`` reads it;
+    without it a DistilBERT of width ``hidden``, ``layers``, ``heads`` and ``dropout`` starts from random weights.
+    ``inner_epochs`` are those of the inner loop, in each outer iteration.
     """
 
     kind: str = "lstm"
@@ -163,8 +164,9 @@ class TamConfig:
             return Vocabulary.build(train_set, max_size=self.vocabulary, start=self.kind == "distilbert")
         from transformers import AutoTokenizer
 
+        name, revision = pretrained(self.path)
         try:
-            return AutoTokenizer.from_pretrained(self.path)
+            return AutoTokenizer.from_pretrained(name, revision=revision)
         except (OSError, ValueError) as error:
             raise ValueError(f"no tokenizer could be loaded from {self.path!r}: {str(error).splitlines()[0]}") from None
 
@@ -202,12 +204,20 @@ class TamConfig:
         return asdict(self)
 
 
+def pretrained(name: str) -> tuple[str, str]:
+    """A hub id or a local folder, and the revision that may follow it after ``@`` (of a folder: what it held)."""
+    base, _, revision = (name, "", "") if Path(name).exists() else name.partition("@")
+    return base, "main" if Path(base).exists() or not revision else revision
+
+
 def _pretrained(path: str, classes: int) -> PreTrainedModel:
     from transformers import AutoModelForSequenceClassification
 
+    name, revision = pretrained(path)
     try:
         model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            path,
+            name,
+            revision=revision,
             num_labels=classes,
             ignore_mismatched_sizes=True,  # a head for other classes gives way to a fresh one
             dtype=torch.float32,

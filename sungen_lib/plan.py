@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -31,9 +31,12 @@ class _Caught(Exception):
     """The specs of a notebook."""
 
 
-def planned(notebook: Path, parameters: Mapping[str, Any]) -> list[Spec]:
+def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = True) -> list[Spec]:
     """The specs that ``notebook`` would execute with ``parameters`` and everything upstream of them; none where it
-    computes in its own cells. Raises what a cell raises, ``ParameterError`` for instance."""
+    computes in its own cells. Raises what a cell raises, ``ParameterError`` for instance.
+
+    ``anywhere``: also what this machine lacks a model for.
+    """
     cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     if not any("experiment.execute(" in "".join(cell["source"]) for cell in cells):
         return []
@@ -42,8 +45,7 @@ def planned(notebook: Path, parameters: Mapping[str, Any]) -> list[Spec]:
     def catch(_: Experiment, specs: Sequence[Spec]) -> None:
         raise _Caught(specs)
 
-    # What is not on this machine can be planned all the same.
-    anything = patch.object(experiments, "encoder_at_hand", lambda tam: None)
+    anything = patch.object(experiments, "encoder_at_hand", lambda tam: None) if anywhere else nullcontext()
     with patch.object(Experiment, "execute", catch), anything, redirect_stdout(io.StringIO()):
         for cell in cells:
             try:

@@ -117,6 +117,11 @@ def _average(cells: Sequence[Cell], absent: Sequence[str], number: float) -> dic
     }
 
 
+def column_title(column: str) -> str:
+    """What a reader calls the column: a task of the paper by its title there, any other as it is."""
+    return tasks.TASKS[column].title if column in tasks.TASKS else column
+
+
 # --- tidy -> text -----------------------------------------------------------------------------------------------------
 
 
@@ -141,7 +146,7 @@ def _grid(tidy_df: pd.DataFrame) -> list[list[str]]:
     """Header and body of the wide table, plain text."""
     columns = list(dict.fromkeys(tidy_df["column"]))
     columns.sort(key=lambda column: column == AVERAGE)  # stable: averages last
-    header = ["", *(tasks.TASKS[c].title if c in tasks.TASKS else c.capitalize() for c in columns)]
+    header = ["", *(column_title(c) if c in tasks.TASKS else c.capitalize() for c in columns)]
     body = []
     for row, lines in tidy_df.groupby("row", sort=False):
         texts = {line["column"]: _cell_text(line) for line in lines.to_dict("records")}
@@ -266,7 +271,7 @@ def claims_markdown(claims: pd.DataFrame, *, profile: str) -> str:
     for line in claims.to_dict("records"):
         interval = "" if math.isnan(line["low"]) else f" [{line['low']:+.2f}, {line['high']:+.2f}]"
         ours = "not run" if math.isnan(line["ours"]) else f"{line['ours']:+.2f}{interval}"
-        on = tasks.TASKS[line["column"]].title if line["column"] in tasks.TASKS else line["column"]
+        on = column_title(line["column"])
         body.append([line["text"], on, f"{line['paper']:+.2f}", ours, line["seeds"], line["verdict"], line["scale"]])
     demo = [f"{DEMO.capitalize()} (profile {profile}).", ""] if profile in DEMO_PROFILES else []
     return "\n".join([*demo, *_markdown_table(header, body)]) + "\n"
@@ -290,7 +295,7 @@ def scoreboard(out: str | Path) -> pd.DataFrame:
         for line in paper.check(table, []).to_dict("records"):
             key = table, line["claim"], line["column"]
             verdicts = {profile: _verdict_text(claims.get(key)) for profile, claims in found.items()}
-            on = tasks.TASKS[line["column"]].title if line["column"] in tasks.TASKS else line["column"]
+            on = column_title(line["column"])
             lines.append({"table": table, "claim": line["text"], "on": on, "published": line["paper"]} | verdicts)
     return pd.DataFrame(lines)
 

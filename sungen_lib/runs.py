@@ -35,7 +35,7 @@ from sungen_lib.data import DataMissing, Examples, atomic_path, write_jsonl, wri
 from sungen_lib.encode import Encoded, Tokenizer, encode
 from sungen_lib.generate import Sampling, generate
 from sungen_lib.losses import LOSSES
-from sungen_lib.models import TamConfig
+from sungen_lib.models import TamConfig, pretrained
 from sungen_lib.reweight import LearnedWeights, learn_weights, load_weights
 from sungen_lib.train import Diverged, Epoch, epochs, evaluate
 
@@ -349,7 +349,7 @@ def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, 
 @lru_cache(maxsize=1)
 def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model, tokenizer) of the embedded PLM, or of a hub id or a local folder; ``@`` and a revision may follow."""
-    base, _, revision = (name, "", "") if Path(name).exists() else name.partition("@")
+    base, revision = pretrained(name)
     if base == "embedded":
         return embedded.load_plm()
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -357,11 +357,10 @@ def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     try:
-        which = {"revision": revision or "main"}
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, **which)
-        tokenizer = AutoTokenizer.from_pretrained(base, **which)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
         return model.to(device), tokenizer  # type: ignore[arg-type]  # a wrapper hides .to's signature
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DataMissing(f"no PLM could be loaded from {name!r}: {str(error).splitlines()[0]}") from None
 
 

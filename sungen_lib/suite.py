@@ -17,7 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -275,9 +275,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=_folder, metavar="DIR", help="data folder for the notebooks' data_dir")
     parser.add_argument("--only", type=_prefixes, default=[], metavar="PREFIX[,PREFIX]", help="only these notebooks")
     parser.add_argument("--out", type=Path, default=TABLES, metavar="DIR", help="where tables go (tables)")
+    parser.add_argument("--ray", metavar="ADDRESS", help="compute on a Ray cluster: its address, or auto")
     parser.add_argument("--dry-run", action="store_true", help="list the runs that all this needs, and run none")
     parser.add_argument("--refresh", action="store_true", help="execute the committed notebooks in place, as they are")
     return parser
+
+
+def _ahead(notebooks: Sequence[Path], parameters: Mapping[str, Any], address: str) -> None:
+    """All the notebooks' runs on a cluster, before the notebooks: they will find them in the store."""
+    from sungen_lib import cluster, plan
+    from sungen_lib.experiments import ParameterError
+
+    specs = []
+    for notebook in notebooks:
+        with suppress(ParameterError):  # the notebook will say so itself
+            specs += plan.planned(notebook, parameters, anywhere=False)
+    cluster.execute_on(address, specs, data_dir=parameters["data_dir"])
 
 
 def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS) -> int:
@@ -298,14 +311,20 @@ def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS)
     try:
         if options.refresh:
             return int(refresh(notebooks, store=store, only=options.only) > 0)
+        parameters = {"profile": options.profile, "data_dir": options.data and str(options.data.resolve())}
         if options.dry_run:
-            from sungen_lib import plan  # heavy, and nobody else needs it
+            from sungen_lib import plan  # heavy, like _ahead's, and nobody else needs it
 
-            parameters = {"profile": options.profile, "data_dir": options.data and str(options.data.resolve())}
             plan.show(select(notebooks, options.only), parameters)
             return 0
+        if options.ray:
+            os.environ["SUNGEN_STORE"] = str(store)
+            _ahead(select(notebooks, options.only), parameters, options.ray)
         chosen = {"profile": options.profile, "data_dir": options.data, "only": options.only}
         return int(run(notebooks, out=options.out, store=store, **chosen) > 0)
+    except (RuntimeError, OSError) as error:  # no cluster, or what a run on it raised
+        print(f"run_all.sh: {_last_line(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\ninterrupted; finished runs are kept, the same command goes on from them", file=sys.stderr)
         return 130

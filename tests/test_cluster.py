@@ -1,0 +1,87 @@
+"""Runs on a Ray cluster of three nodes, one of which is lost on the way: the same results, each computed once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sungen_lib import cluster, execute, plan, suite
+from sungen_lib.generate import Sampling
+from sungen_lib.models import TamConfig
+from sungen_lib.runs import Gold, Run, Synthetic, Weights
+
+ray = pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
+TABLE = "table01_main_results"
+
+
+@pytest.fixture
+def nodes() -> Iterator[tuple[object, list[object]]]:
+    """Three nodes of two cores on this machine; the first holds Ray's own bookkeeping."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "memory": 4 * cluster.GIB})
+    others = [made.add_node(num_cpus=2, memory=4 * cluster.GIB) for _ in range(2)]
+    yield made, others
+    ray.shutdown()
+    made.shutdown()
+
+
+def table(store: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """Table 1's CSV, made by its notebook from what is in the store."""
+    monkeypatch.setenv("SUNGEN_STORE", str(store))
+    assert suite.main(["--profile", "tiny", "--only", TABLE, "--out", str(out)]) == 0
+    return (out / "tiny" / "table01.csv").read_bytes()
+
+
+def test_table_1_survives_the_loss_of_a_node(
+    nodes: tuple[object, list[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, others = nodes
+    serial, shared = tmp_path / "serial", tmp_path / "shared"
+    specs = plan.planned(suite.NOTEBOOKS / f"{TABLE}.ipynb", {"profile": "tiny"}, anywhere=False)
+    monkeypatch.setenv("SUNGEN_STORE", str(shared))
+
+    def lose() -> None:
+        while len(list(shared.glob("*/*/record.json"))) < len(specs) // 4:
+            time.sleep(0.1)
+        made.remove_node(others[0], allow_graceful=False)  # type: ignore[attr-defined]
+
+    loss = threading.Thread(target=lose)
+    loss.start()
+    records = cluster.execute_on(made.address, specs, progress=None)  # type: ignore[attr-defined]
+    loss.join()
+    assert set(records) == set(specs) and len(list(shared.glob("*/*/record.json"))) == len(specs)
+    written = {path: path.stat().st_mtime_ns for path in shared.glob("*/*/record.json")}
+    ours = table(shared, tmp_path / "ours", monkeypatch)
+    assert written == {path: path.stat().st_mtime_ns for path in shared.glob("*/*/record.json")}  # found, not repeated
+    monkeypatch.setenv("SUNGEN_STORE", str(serial))
+    execute.execute(specs, jobs=1, progress=None)
+    assert table(serial, tmp_path / "theirs", monkeypatch) == ours
+
+
+def test_needs() -> None:
+    gold = Gold("imdb", "test", "hub", None, "x")
+    texts = Synthetic("imdb", "openai-community/gpt2-xl", "hub", 100, "x", Sampling())
+    lstm, encoder = TamConfig(), TamConfig("distilbert")
+    assert cluster.needs(texts, gpus=True) == {"num_cpus": 1, "num_gpus": 1.0, "memory": 16 * cluster.GIB}
+    assert cluster.needs(texts, gpus=False)["num_gpus"] == 0
+    assert cluster.needs(Weights(texts, lstm, 1, "cuda"), gpus=True)["num_gpus"] == 0.25
+    assert cluster.needs(Weights(texts, encoder, 1, "cuda"), gpus=True)["num_gpus"] == 1
+    assert cluster.needs(Run("zerogen", gold, "cpu", texts, lstm), gpus=True)["num_gpus"] == 0
+    assert cluster.needs(Run("prompting", gold, "cuda", plm=texts.plm), gpus=True)["num_gpus"] == 1
+    assert cluster.needs(Run("linear", gold, "cuda", texts), gpus=True) == {
+        "num_cpus": 1,
+        "num_gpus": 0.0,
+        "memory": cluster.GIB,
+    }
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:x"])
+def test_no_cluster_is_one_sentence(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--profile", "tiny", "--only", TABLE, "--out", str(tmp_path), "--ray", address]
+    assert suite.main(options) == 1
+    assert f"no Ray cluster at {address}" in capsys.readouterr().err.splitlines()[-1]
