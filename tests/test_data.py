@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sungen_lib import data, tasks
-from sungen_lib.data import DataError, DataMissing, Examples, examples, read_jsonl, write_jsonl, write_text
+from sungen_lib.data import (
+    DataError,
+    DataMissing,
+    Examples,
+    examples,
+    import_synthetic,
+    read_jsonl,
+    write_jsonl,
+    write_text,
+)
 
 NAMES = ("negative", "positive")
 # Everything UTF-8 can hold, with what line-based readers trip over more often than by chance.
@@ -308,3 +319,61 @@ def test_real_polarity_is_the_right_way_round(real_data: Path) -> None:
         got = data.load(real_data, task, source, "train")
         excellent = np.array(["excellent" in text.lower() for text in got.texts])
         assert got.labels[excellent].mean() > 0.6, (task, source)
+
+
+# --- other people's files ---------------------------------------------------------------------------------------------
+
+
+def reviews(path: Path, *, positive: int, form: str) -> Path:
+    """Forty reviews in ZeroGen's or SunGen's form, whose positive label is ``positive``."""
+    rows = []
+    for i in range(40):
+        text, label = f"a {['dull', 'great'][i % 2]} film, number {i}", positive if i % 2 else 1 - positive
+        zerogen = {"C": f"Film {i}", "X": text, "Y": label}
+        rows.append(zerogen if form == "zerogen" else {"idx": i, "text": text, "label": label})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("form", ["zerogen", "sungen"])
+@pytest.mark.parametrize("positive", [0, 1])
+def test_import_follows_the_order_it_is_told(form: str, positive: int, tmp_path: Path) -> None:
+    path = reviews(tmp_path / "train.jsonl", positive=positive, form=form)
+    order = ["negative", "positive"] if positive else ["positive", "negative"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = import_synthetic(path, label_order=order)
+    names = [data.label_names[label] for label in data.labels]
+    assert names == ["negative", "positive"] * 20 and data.pairs is None
+    assert data.texts[3] == "a great film, number 3"
+
+
+def test_import_notices_the_wrong_order(tmp_path: Path) -> None:
+    path = reviews(tmp_path / "train.jsonl", positive=0, form="zerogen")
+    with pytest.warns(UserWarning, match="only 0% of 40 telling texts fit"):
+        import_synthetic(path, label_order=["negative", "positive"])
+
+
+def test_import_of_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "rte.jsonl"
+    path.write_text('{"C": "One.", "X": "Two.", "Y": 1}\n{"C": "Three.", "X": "Four.", "Y": 0}\n', encoding="utf-8")
+    data = import_synthetic(path, label_order=["entailment", "not_entailment"], pair=True)
+    assert (data.texts, data.pairs, data.labels.tolist()) == (("One.", "Three."), ("Two.", "Four."), [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("line", "order", "pair", "complaint"),
+    [
+        ('{"X": "a", "Y": 2}', ["no", "yes"], False, "label 2 is neither an index 0..1 nor one of no, yes"),
+        ('{"X": "", "Y": 1}', ["no", "yes"], False, "field 'X' must be a non-empty string"),
+        ('{"X": "a", "Y": 1}', ["no", "yes"], True, "field 'C' must be a non-empty string"),
+        ('{"text": "a"}', ["no", "yes"], False, "label None is neither"),
+        ('{"X": "a", "Y": 1}', "no", False, "label_order must name the labels"),
+        ('{"X": "a", "Y": 1}', ["no"], False, "label_order must name the labels"),
+    ],
+)
+def test_import_refuses(line: str, order: list[str], pair: bool, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=re.escape(complaint)):
+        import_synthetic(path, label_order=order, pair=pair)

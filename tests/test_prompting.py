@@ -37,7 +37,7 @@ def one_by_one(data: Examples, task: str, model: GPT2LMHeadModel, tokenizer: Pre
     return losses
 
 
-@pytest.mark.parametrize(("task", "pairs"), [("imdb", False), ("ag_news", False), ("qnli", True)])
+@pytest.mark.parametrize(("task", "pairs"), [("imdb", False), ("subj", False), ("ag_news", False), ("qnli", True)])
 def test_batches_equal_one_by_one(
     task: str, pairs: bool, tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
@@ -46,12 +46,35 @@ def test_batches_equal_one_by_one(
     for label in range(tasks.get(task).classes):
         rows = prompted_tokens(tasks.get(task), data, label, tiny_tokenizer, LIMIT)
         assert len({len(row) for row in rows}) > 4
-        got = mean_losses(tiny_plm, rows, batch_size=7)
-        np.testing.assert_allclose(got.numpy(), expected[:, label], rtol=1e-5, atol=1e-5)
+        for shared in (None, [min(5, len(row) - 1) for row in rows], [1 + i % 4 for i in range(len(rows))]):
+            got = mean_losses(tiny_plm, rows, batch_size=7, shared=shared)
+            np.testing.assert_allclose(got.numpy(), expected[:, label], rtol=1e-5, atol=1e-5)
     predicted = predict(tasks.get(task), data, model=tiny_plm, tokenizer=tiny_tokenizer, batch_size=7)
     # Unknown label words are one token to the tiny tokenizer: ties go to the first.
     np.testing.assert_array_equal(predicted, np.round(expected, 5).argmin(1))
     assert predicted.dtype == np.int64
+
+
+@pytest.mark.parametrize(("task", "pairs"), [("imdb", False), ("qnli", True)])
+def test_shared_beginnings_are_read_once(
+    task: str,
+    pairs: bool,
+    tiny_plm: GPT2LMHeadModel,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = polar(24, pairs=pairs, task=task)
+    forward, tokens = tiny_plm.forward, []
+
+    def counting(*arguments: object, **options: torch.Tensor) -> object:
+        tokens.append(options["input_ids"].numel())
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(tiny_plm, "forward", counting)
+    predict(tasks.get(task), data, model=tiny_plm, tokenizer=tiny_tokenizer, batch_size=48)
+    rows = [row for k in range(2) for row in prompted_tokens(tasks.get(task), data, k, tiny_tokenizer, LIMIT)]
+    width = max(map(len, rows))
+    assert sum(tokens) < 0.75 * len(rows) * width  # what whole rows in one batch would have cost
 
 
 def test_predictions_change_with_the_text(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:

@@ -1,0 +1,189 @@
+"""A task, a PLM and an encoder of the user's own go all the way, without touching the package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import keyword_examples
+from transformers import DistilBertConfig, DistilBertForSequenceClassification, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from sungen_lib import runs, tasks
+from sungen_lib.encode import encode
+from sungen_lib.experiments import Experiment, ParameterError, column_of
+from sungen_lib.generate import Sampling, generate
+from sungen_lib.models import TamConfig
+from sungen_lib.reweight import learn_weights
+from sungen_lib.runs import Gold, Run, Synthetic, Weights
+from sungen_lib.train import evaluate, fit
+
+FIELDS = {
+    "name": "mood",
+    "labels": ["sad", "happy"],
+    "label_words": ["negative", "positive"],
+    "generation_prompt": 'The movie review in <y> sentiment is: "<x>',
+    "test": "test.jsonl",
+}
+NOTEBOOK: dict[str, object] = {"profile": "tiny", "tasks": None, "tams": None, "seeds": None, "data_dir": None}
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one."""
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    runs.load.cache_clear()
+
+
+@pytest.fixture
+def mood(tmp_path: Path) -> Path:
+    """A task's file, and its gold rows beside it."""
+    rows = keyword_examples(40)
+    lines = [
+        json.dumps({"text": text, "label": FIELDS["labels"][label]})
+        for text, label in zip(rows.texts, rows.labels, strict=True)
+    ]
+    (tmp_path / "test.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path = tmp_path / "mood.yaml"
+    path.write_text(yaml.safe_dump(FIELDS), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def plm(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Path:
+    """A PLM's folder."""
+    tiny_plm.save_pretrained(tmp_path / "plm")
+    tiny_tokenizer.save_pretrained(tmp_path / "plm")
+    return tmp_path / "plm"
+
+
+@pytest.fixture
+def encoder(tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Path:
+    """A small encoder's folder, with a tokenizer that can pad."""
+    config = DistilBertConfig(
+        vocab_size=len(tiny_tokenizer) + 1, dim=16, hidden_dim=32, n_layers=1, n_heads=2, max_position_embeddings=128
+    )
+    torch.manual_seed(0)
+    DistilBertForSequenceClassification(config).save_pretrained(tmp_path / "encoder")
+    tiny_tokenizer.save_pretrained(tmp_path / "encoder")
+    padding = PreTrainedTokenizerFast.from_pretrained(tmp_path / "encoder", pad_token="<pad>")
+    padding.save_pretrained(tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+def experiment(**parameters: object) -> Experiment:
+    return Experiment.from_parameters("table01", NOTEBOOK | parameters, tasks=["imdb"], tams=("lstm", "distilbert"))
+
+
+def test_an_own_task_in_a_notebook(mood: Path, plm: Path, encoder: Path) -> None:
+    ours = experiment(tasks=[str(mood)], plm=str(plm), encoder=str(encoder))
+    rows = {
+        "ZeroGen": (lambda task, seed: ours.zerogen(task, "lstm", seed), [1]),
+        "SunGen": (lambda task, seed: ours.sungen(task, "distilbert", seed), [1]),
+        "Prompting": (lambda task, seed: ours.prompting(task), [0]),
+        "Supervised": (lambda task, seed: ours.supervised(task, "lstm", seed), [1]),
+    }
+    grid = ours.grid(rows)
+    assert grid.not_run == {("Supervised", "mood"): f"{mood} names no train file of gold rows"}
+    records = ours.execute(grid.all())
+    cells = {cell.row: cell for cell in ours.cells(grid, records)}
+    assert {cell.column for cell in cells.values()} == {"mood"} and set(cells) == {"ZeroGen", "SunGen", "Prompting"}
+    assert all(np.asarray(cell.correct).shape == (1, 40) for cell in cells.values())
+    sungen = next(spec for spec in records if isinstance(spec, Run) and spec.method == "sungen")
+    assert sungen.tam is not None and str(sungen.tam.path).startswith(f"{encoder}@")
+    texts = runs.load(next(spec for spec in records if isinstance(spec, Synthetic)))
+    assert texts.label_names == ("sad", "happy") and len(texts) == 96
+
+
+def test_what_is_behind_a_path_is_part_of_the_spec(mood: Path, plm: Path, encoder: Path) -> None:
+    def identity() -> str:
+        ours = experiment(tasks=[str(mood)], plm=str(plm), encoder=str(encoder))
+        return runs.identify(ours.sungen(str(mood), "distilbert", 1))
+
+    before = [identity()]
+    mood.write_text(yaml.safe_dump(FIELDS | {"label_words": ["bad", "good"]}), encoding="utf-8")
+    before.append(identity())
+    for folder in (plm, encoder):
+        (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+        before.append(identity())
+    with (mood.parent / "test.jsonl").open("a") as file:
+        file.write('{"text": "one more", "label": "sad"}\n')
+    before.append(identity())
+    assert len(set(before)) == 5
+
+
+def test_an_own_task_in_python(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    task = tasks.own(name="mood", labels=["sad", "happy"], generation_prompt=str(FIELDS["generation_prompt"]))
+    sampling = Sampling(min_tokens=3, max_tokens=14, batch_size=32)
+    texts = generate(task, model=tiny_plm, tokenizer=tiny_tokenizer, rows=60, seed=0, sampling=sampling, shard_size=64)
+    tam = TamConfig(embedding=8, hidden=8)
+    vocabulary = tam.tokenizer(texts)
+    data = encode(texts, vocabulary)
+    learned = learn_weights(data, tam=tam.build(vocabulary, 2, seed=0), outer_size=30, iterations=2)
+    model = tam.build(vocabulary, 2, seed=1)
+    fit(model, data, weights=torch.as_tensor(learned.weights), epochs=1)
+    assert 0 <= evaluate(model, data).accuracy <= 1 and texts.label_names == ("sad", "happy")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"labels": "sad"}, "labels must be a list of strings"),
+        ({"labels": ["sad"]}, "two or more different labels"),
+        ({"labels": ["sad", "sad"]}, "two or more different labels"),
+        ({"label_words": ["one"]}, "a label word for each"),
+        ({"generation_prompt": 'A review: "<x>'}, "must hold <y>"),
+        ({"generation_prompt": "A <y> review: <x>"}, "end in an opened quotation mark"),
+        ({"generation_prompt": 'A <y> review of <c>: "<x>'}, "prompting_prompt is needed"),
+        ({"contexts": ["one"]}, "need each other"),
+        ({"colour": "red"}, "unknown field 'colour'"),
+        ({"name": "a/b"}, "a name without '/'"),
+        ({"pair": "yes"}, "pair must be true or false"),
+        ({"labels": None}, "labels must be a list of strings"),
+    ],
+)
+def test_a_wrong_task_file_is_one_sentence(change: dict[str, object], complaint: str, mood: Path) -> None:
+    mood.write_text(yaml.safe_dump(FIELDS | change), encoding="utf-8")
+    with pytest.raises(ParameterError, match=complaint) as error:
+        experiment(tasks=[str(mood)])
+    assert str(mood) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "complaint"),
+    [
+        ({"tasks": ["nowhere.yaml"]}, "nowhere.yaml: no such file"),
+        ({"encoder": "./nowhere"}, "encoder './nowhere' is no folder"),
+        ({"plm": "/nowhere/at/all"}, "plm '/nowhere/at/all' is no folder"),
+        ({"plm": 3}, "plm must be a hub id or a folder"),
+        ({"encoder": "."}, "holds no config.json"),
+    ],
+)
+def test_a_wrong_path_is_one_sentence(
+    parameters: dict[str, object], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match=complaint):
+        experiment(**parameters)
+
+
+def test_columns_have_the_task_s_name(mood: Path) -> None:
+    assert [column_of(name) for name in ("imdb", str(mood), "average")] == ["imdb", "mood", "average"]
+
+
+@pytest.mark.parametrize("task", ["rte", "mrpc"])
+@pytest.mark.parametrize("given", [False, True])
+def test_real_pairs_with_an_encoder(task: str, given: bool, encoder: Path, real_data: Path) -> None:
+    small = TamConfig("distilbert", hidden=16, layers=1, heads=2, epochs=1, max_length=64, batch_size=16)
+    tam = TamConfig("distilbert", path=str(encoder), epochs=1, max_length=64, batch_size=16) if given else small
+    train = Synthetic(task, "ctrl", "folder", 200, "real")
+    test = Gold(task, "test", "folder", 100, "real")
+    weights = Weights(train, tam, 1, "cpu", outer_size=100, iterations=2, snapshots=())
+    run = Run("sungen", test, "cpu", train, tam, weights, "bernoulli", 100, seed=1)
+    record = runs.compute(run, str(real_data))
+    assert record.diverged is None and record.correct().shape == (100,)
+    assert 70 < record.metrics["rows"] < 130  # drawn to a budget of 100
+    assert len(set(runs.learned(weights).weights)) > 50
