@@ -212,7 +212,9 @@ def pretrained(name: str) -> tuple[str, str]:
 
 def _pretrained(path: str, classes: int) -> PreTrainedModel:
     from transformers import AutoModelForSequenceClassification
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # one a run, of a moment each, would fill a notebook
     name, revision = pretrained(path)
     try:
         model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(

@@ -186,4 +186,4 @@ def test_real_pairs_with_an_encoder(task: str, given: bool, encoder: Path, real_
     record = runs.compute(run, str(real_data))
     assert record.diverged is None and record.correct().shape == (100,)
     assert 70 < record.metrics["rows"] < 130  # drawn to a budget of 100
-    assert len(set(runs.learned(weights).weights)) > 50
+    assert np.ptp(runs.learned(weights).weights) > 0.1
