@@ -17,6 +17,7 @@ from unittest.mock import patch
 from sungen_lib import execute, experiments, runs, tasks
 from sungen_lib.experiments import Experiment
 from sungen_lib.models import TamConfig
+from sungen_lib.reweight import PILOT
 from sungen_lib.runs import Data, Run, Spec, Synthetic, Weights
 
 # What one GPU of 2022 or later sustains: a small LSTM at batch 32 waits for its recurrence, a transformer is fed well.
@@ -99,7 +100,8 @@ def hours(spec: Spec) -> float:
     if isinstance(spec, Weights):
         train, outer = _tokens(spec.train), spec.outer_size * TOKENS["synthetic"]
         # An iteration: an epoch of training (3 passes), the outer gradient (3), the derivative along it (2).
-        return spec.iterations * _hours(spec.tam.kind, 3 * train + 3 * outer + 2 * train)
+        pilots = PILOT * len(spec.outer_lr) if isinstance(spec.outer_lr, tuple) else 0
+        return (spec.iterations + pilots) * _hours(spec.tam.kind, 3 * train + 3 * outer + 2 * train)
     test = _tokens(spec.test)
     if spec.plm is not None:
         return _hours("plm", tasks.get(spec.test.task).classes * test)

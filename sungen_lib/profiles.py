@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sungen_lib.generate import Sampling
 from sungen_lib.models import TamConfig
 
-PAPER_SAMPLING = Sampling()
+PAPER_SAMPLING = Sampling(batch_size=512, refill=384)  # some 25 GB with GPT2-XL
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Profile:
     ``pool``, ``pair_pool``: rows that weights are learned on, in tasks over one text and over two; ``budget``: rows of
     the ZeroGen and SunGen training sets, drawn from the pool, or ``None`` for all of it, weighted; ``budgets``: those
     of Table 4. ``gold_train``, ``gold_test``: at most so many gold rows (``None``: all). ``outer_size``: rows of the
-    outer set, at most half the pool.
+    outer set, at most half the pool. ``outer_lr``: of several, the synthetic outer loss chooses (Appendix F.2).
     """
 
     name: str
@@ -41,7 +41,7 @@ class Profile:
     lstm_seeds: tuple[int, ...]
     distilbert_seeds: tuple[int, ...]
     sampling: Sampling = PAPER_SAMPLING
-    outer_lr: float = 0.25
+    outer_lr: float | tuple[float, ...] = 0.25
     snapshots: tuple[int, ...] = (0, 5, 10, 50)
 
     @property
@@ -153,6 +153,7 @@ PROFILES = {
         gold_test=None,
         iterations=50,
         outer_size=50_000,
+        outer_lr=(0.25, 0.1, 0.01),
         lstm=PAPER_LSTM,
         distilbert=PAPER_DISTILBERT,
         lstm_seeds=(1, 2, 3),

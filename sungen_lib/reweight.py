@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ METHODS = ("difference", "dual", "double_backward")
 RADIUS = 0.002  # length of the central difference's step in parameter space: below is rounding, above truncation
 GUARD_ROWS, GUARD_LIMIT = 1024, 1e-3
 CHECKPOINT_SECONDS = 20.0
+PILOT = 10  # iterations for each rate that ``choose_outer_lr`` tries
 
 
 def _batch_size(device: torch.device) -> int:
@@ -379,6 +380,19 @@ def learn_weights(
             saved = time.perf_counter()
     trainer.restart()
     return LearnedWeights(state.weights.cpu().numpy(), state.snapshots, state.history)
+
+
+def choose_outer_lr(train_set: Encoded, rates: Sequence[float], *, pilot: int = PILOT, **settings: Any) -> float:
+    """The rate whose outer loss is lowest at the end of ``pilot`` iterations (mean of the last three).
+
+    Appendix F.2 chooses among 0.25, 0.1 and 0.01 by looking whether the outer loss falls steadily; this does so without
+    looking. Only synthetic samples decide. ``settings`` are ``learn_weights``'s.
+    """
+    ends = {}
+    for rate in rates:
+        learned = learn_weights(train_set, outer_lr=rate, iterations=pilot, snapshots=(), **settings)
+        ends[rate] = np.mean([iteration.outer_loss for iteration in learned.history[-3:]])
+    return min(ends, key=lambda rate: float(ends[rate]))
 
 
 def _digest(train_set: Encoded, outer_set: Encoded, tam: nn.Module) -> str:

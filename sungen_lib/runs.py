@@ -36,7 +36,7 @@ from sungen_lib.encode import Encoded, Tokenizer, encode
 from sungen_lib.generate import Sampling, generate
 from sungen_lib.losses import LOSSES
 from sungen_lib.models import TamConfig, pretrained
-from sungen_lib.reweight import LearnedWeights, learn_weights, load_weights
+from sungen_lib.reweight import LearnedWeights, choose_outer_lr, learn_weights, load_weights
 from sungen_lib.train import Diverged, Epoch, epochs, evaluate
 
 if TYPE_CHECKING:
@@ -81,7 +81,10 @@ Data = Gold | Synthetic
 
 @dataclass(frozen=True)
 class Weights:
-    """Sample weights learned by ``learn_weights``; ``outer`` names another outer set than a part of ``train``."""
+    """Sample weights learned by ``learn_weights``; ``outer`` names another outer set than a part of ``train``.
+
+    Of several rates in ``outer_lr``, ``choose_outer_lr`` takes one.
+    """
 
     train: Data
     tam: TamConfig
@@ -90,7 +93,7 @@ class Weights:
     outer_loss: str = "rce"
     outer: Data | None = None
     outer_size: int = 50_000
-    outer_lr: float = 0.25
+    outer_lr: float | tuple[float, ...] = 0.25
     iterations: int = 50
     snapshots: tuple[int, ...] = (0, 5, 10, 50)
     threads: int = 1
@@ -372,23 +375,30 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
     if spec.outer is not None:
         outer = load(spec.outer, data_dir)
         outer_set = encode(outer, tokenizer, max_length=spec.tam.max_length, device=spec.device)
+    settings: dict[str, Any] = {
+        "tam": spec.tam.build(tokenizer, train_set.classes, seed=spec.seed),
+        "outer_set": outer_set,
+        "outer_size": spec.outer_size,
+        "outer_loss": LOSSES[spec.outer_loss],
+        "inner_epochs": spec.tam.inner_epochs,
+        "inner_lr": spec.tam.lr,
+        "batch_size": spec.tam.batch_size,
+        "precision": spec.tam.precision,
+        "seed": spec.seed,
+    }
+    chosen: dict[str, Any] = {}
+    outer_lr = spec.outer_lr
+    if isinstance(outer_lr, tuple):
+        outer_lr = chosen["outer_lr"] = choose_outer_lr(train_set, outer_lr, **settings)
     learned = learn_weights(
         train_set,
-        tam=spec.tam.build(tokenizer, train_set.classes, seed=spec.seed),
-        outer_set=outer_set,
-        outer_size=spec.outer_size,
-        outer_loss=LOSSES[spec.outer_loss],
+        outer_lr=outer_lr,
         iterations=spec.iterations,
-        outer_lr=spec.outer_lr,
-        inner_epochs=spec.tam.inner_epochs,
-        inner_lr=spec.tam.lr,
-        batch_size=spec.tam.batch_size,
-        precision=spec.tam.precision,
         snapshots=spec.snapshots,
-        seed=spec.seed,
         checkpoint=place / "weights.safetensors",
+        **settings,
     )
-    return {"history": [asdict(iteration) for iteration in learned.history]}
+    return {"history": [asdict(iteration) for iteration in learned.history]} | chosen
 
 
 def learned(spec: Weights) -> LearnedWeights:

@@ -539,3 +539,23 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="belongs to another run"):
         other_tam = TamConfig(embedding=8, hidden=8).build(keyword_vocabulary(), 2, seed=1)
         learn_weights(data, tam=other_tam, checkpoint=path, **QUICK)
+
+
+def test_the_outer_rate_is_chosen_by_the_outer_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates whose outer losses are known: the lowest end wins, wherever it began."""
+    losses_of = {0.25: [1.0, 0.5, 3.0, 3.0, 3.0], 0.1: [4.0, 3.0, 1.0, 1.1, 0.9], 0.01: [1.0, 1.0, 1.0, 1.2, 1.2]}
+
+    def learned(train_set: Encoded, *, outer_lr: float, iterations: int, **settings: object) -> LearnedWeights:
+        assert iterations == 5 and settings == {"snapshots": (), "seed": 3}
+        history = [reweight.Iteration(i, value, 0.5, 0.5, 0.0) for i, value in enumerate(losses_of[outer_lr], start=1)]
+        return LearnedWeights(np.ones(1), {}, history)
+
+    monkeypatch.setattr(reweight, "learn_weights", learned)
+    assert reweight.choose_outer_lr(keyword_set(4), tuple(losses_of), pilot=5, seed=3) == 0.1
+
+
+def test_choosing_the_outer_rate_leaves_the_tam_as_found() -> None:
+    train_set, model = keyword_set(64), TamConfig(embedding=8, hidden=6).build(keyword_vocabulary(), 2, seed=0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert reweight.choose_outer_lr(train_set, (0.25, 0.01), pilot=2, tam=model, outer_size=32) in (0.25, 0.01)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
