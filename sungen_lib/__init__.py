@@ -22,6 +22,7 @@ Data flows one way, and a module imports only from those above it:
     profiles      tiny, embedded, small, paper: sizes only
     runs          Spec -> Record: computed once, stored under its hash
     execute       many specs, in order of need, by several processes
+    cluster       the same on many machines (--ray)
     paper         the published numbers, the claims, verdicts
     report        records -> CSV, Markdown, LaTeX, figures
     experiments   what a notebook works with: parameters, the paper's methods as specs
