@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -234,6 +235,9 @@ def test_writing_is_seeded_and_leaves_the_global_state(writer: Writer) -> None:
         {"batch_size": 0},
         {"min_tokens": 0},
         {"min_tokens": 9, "max_tokens": 8},
+        {"batch_size": 8, "refill": 9},
+        {"refill": -1},
+        {"decay_constant": -1.0},
     ],
     ids=str,
 )
@@ -379,3 +383,39 @@ def test_contexts(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Writer, "write", lambda self, prompts, sampling, seed: [None] * len(prompts))
     with pytest.raises(RuntimeError, match=r"closed no quotation mark .* no contexts for imdb"):
         contexts(writer, tasks.get("imdb"), seed=0)
+
+
+def test_the_manifest_says_what_wrote_the_shards(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make("imdb", 30, folder=tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["generation_prompt"] == tasks.get("imdb").generation_prompt
+    assert manifest["sampling"]["max_tokens"] == SHORT.max_tokens and manifest["seed"] == 0
+    assert set(manifest["versions"]) == {"torch", "transformers", "tokenizers"}
+    assert len(manifest["contexts"]) == len(set(manifest["contexts"])) > 10
+    # The names are not written again.
+    monkeypatch.setattr(module, "contexts", lambda *arguments, **options: pytest.fail("names were written again"))
+    assert make("imdb", 30, folder=tmp_path).fingerprint() == first.fingerprint()
+    others = {
+        "seed": {"seed": 1},
+        "sampling": {"sampling": Sampling(min_tokens=3, max_tokens=15, batch_size=32)},
+        "shard_size": {"shard_size": 40},
+        "task, label_words, generation_prompt": {"task": "subj"},
+    }
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for differ, options in others.items():
+        with pytest.raises(ValueError, match=f"belongs to another job \\({differ}.* differ\\); remove"):
+            make(**{"rows": 30, "folder": tmp_path} | options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_an_instruction_tuned_plm_is_asked_in_a_chat(
+    tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = "{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}"
+    template = turns + "{% if add_generation_prompt %}[me] {% endif %}"
+    monkeypatch.setattr(tiny_tokenizer, "chat_template", template)
+    writer = Writer(tiny_plm, tiny_tokenizer)
+    tokens, mask = writer._left_padded(['Movie: "'])
+    text = f'[user] {module.INSTRUCTION} [me] Movie: "'
+    assert tokens[0].tolist() == tiny_tokenizer(text)["input_ids"] and mask.all()
+    assert len(writer.write(['Movie: "'] * 3, SHORT, seed=0)) == 3
