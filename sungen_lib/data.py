@@ -142,6 +142,10 @@ def _text(path: Path, number: int, row: dict[str, Any], field: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{path}:{number}: field {field!r} must be a non-empty string, got {value!r}"[:300])
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path}:{number}: field {field!r} holds half a surrogate pair; write the character") from None
     return value
 
 
@@ -260,6 +264,9 @@ def load(data_dir: str | Path, task: str, source: str, split: str) -> Examples:
     if (data.pairs is not None) != tasks.get(task).pair:
         found = "single texts" if data.pairs is None else "pairs"
         raise DataError(f"{data_dir}/{task}/{source}/{split}: {found} do not fit {task}")
+    if len(set(data.labels.tolist())) < 2:
+        only = names[data.labels[0]]
+        raise DataError(f"{data_dir}/{task}/{source}/{split}: all rows are {only!r}; two classes are needed")
     order = np.array([expected.index(name) for name in names])
     return replace(data, labels=order[data.labels], label_names=expected)
 

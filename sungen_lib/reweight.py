@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -45,6 +45,7 @@ METHODS = ("difference", "dual", "double_backward")
 RADIUS = 0.002  # length of the central difference's step in parameter space: below is rounding, above truncation
 GUARD_ROWS, GUARD_LIMIT = 1024, 1e-3
 CHECKPOINT_SECONDS = 20.0
+COLLAPSE = 0.01  # mean weight, or the other classes' share of it, below which weights have collapsed
 PILOT = 10  # iterations for each rate that ``choose_outer_lr`` tries
 
 
@@ -327,7 +328,8 @@ def learn_weights(
     The weights are sigmoids of scores that start at 0 (weight 0.5) and are moved by Adam. The inner loop starts each
     iteration from ``tam``'s parameters as given. ``outer_set`` defaults to ``outer_size`` samples drawn once, without
     replacement, from the training set itself. With ``checkpoint``, a file, work is saved on the way and taken up
-    again from there, to the identical result. Raises ``Diverged``, and ``ValueError`` for a checkpoint of another run.
+    again from there, to the identical result. Raises ``Diverged``, also for weights that collapse, and ``ValueError``
+    for a checkpoint of another run.
     """
     if min(outer_size, iterations, inner_epochs, guard_every) < 1:
         sizes = f"{outer_size=}, {iterations=}, {inner_epochs=}, {guard_every=}"
@@ -372,6 +374,7 @@ def learn_weights(
             state.inexact |= not guard <= GUARD_LIMIT  # NaN is inexact too
         along = directional(tam, train_set, direction, method=state.method(method))
         state.update(-(inner_lr / state.weights.sum()) * along)
+        _refuse_collapse(state.weights, train_set, number)
         state.record(
             Iteration(number, outer, trained.accuracy, float(state.weights.mean()), time.perf_counter() - start, guard)
         )
@@ -380,6 +383,17 @@ def learn_weights(
             saved = time.perf_counter()
     trainer.restart()
     return LearnedWeights(state.weights.cpu().numpy(), state.snapshots, state.history)
+
+
+def _refuse_collapse(weights: Tensor, data: Encoded, number: int) -> None:
+    """Weights that leave nothing to learn from are an outcome to report, not to train on."""
+    by_class = torch.zeros(data.classes, device=weights.device).index_add_(0, data.labels, weights)
+    total, most = float(by_class.sum()), int(by_class.argmax())
+    if total < COLLAPSE * len(weights):
+        raise Diverged(f"all weights are close to 0 after iteration {number}")
+    if int(data.labels.unique().numel()) > 1 and float(by_class[most]) > (1 - COLLAPSE) * total:
+        share = float(by_class[most]) / total
+        raise Diverged(f"class {most} alone has {share:.1%} of the weight after iteration {number}")
 
 
 def choose_outer_lr(train_set: Encoded, rates: Sequence[float], *, pilot: int = PILOT, **settings: Any) -> float:
@@ -438,6 +452,8 @@ class _OuterState:
         gradient = gradient * weights * (1 - weights)
         if not bool(torch.isfinite(gradient).all()):
             raise Diverged(f"the meta-gradient is not finite in iteration {len(self.history) + 1}")
+        if not bool(gradient.any()):
+            raise Diverged(f"the meta-gradient is 0 for every sample in iteration {len(self.history) + 1}")
         if not self.history:
             self.eps = 1e-8 * float(gradient.square().mean().sqrt())
         step = len(self.history) + 1
@@ -467,9 +483,7 @@ class _OuterState:
     def resume(self, path: Path, identity: dict[str, object]) -> None:
         if not path.exists():
             return
-        with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["about"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        about, tensors = _read_checkpoint(path)
         if about["identity"] != identity:
             other = about["identity"]
             raise ValueError(f"{path} belongs to another run: {other}, not {identity}; remove it or name another")
@@ -477,18 +491,30 @@ class _OuterState:
             getattr(self, name).copy_(tensors[name])
         self.eps, self.inexact = about["eps"], about["inexact"]
         self.history = [Iteration(**entry) for entry in about["history"]]
-        self.snapshots = {
-            int(key.removeprefix("snapshot.")): value.numpy() for key, value in tensors.items() if "." in key
-        }
+        self.snapshots = _snapshots(tensors)
+
+
+def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["about"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} holds no weights ({error}); remove it to learn them anew") from None
+    return about, tensors
+
+
+def _snapshots(tensors: dict[str, Tensor]) -> dict[int, np.ndarray]:
+    return {int(key.removeprefix("snapshot.")): value.numpy() for key, value in tensors.items() if "." in key}
 
 
 def load_weights(path: str | Path) -> LearnedWeights:
-    """The weights, snapshots and history saved at ``path`` by ``learn_weights(checkpoint=path)``."""
-    with safe_open(path, "np") as file:
-        about = json.loads(file.metadata()["about"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    return LearnedWeights(
-        weights=F.sigmoid(torch.as_tensor(tensors["scores"])).numpy(),
-        snapshots={int(k.removeprefix("snapshot.")): v for k, v in tensors.items() if "." in k},
-        history=[Iteration(**entry) for entry in about["history"]],
-    )
+    """The weights, snapshots and history saved at ``path`` by ``learn_weights(checkpoint=path)``.
+
+    Raises ``ValueError`` for a file that holds none.
+    """
+    about, tensors = _read_checkpoint(path)
+    history = [Iteration(**entry) for entry in about["history"]]
+    return LearnedWeights(F.sigmoid(tensors["scores"]).numpy(), _snapshots(tensors), history)

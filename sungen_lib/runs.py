@@ -402,7 +402,10 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
 
 
 def learned(spec: Weights) -> LearnedWeights:
-    """The weights of a finished spec."""
+    """The weights of a finished spec; raises ``Diverged`` where there are none."""
+    record = find(spec)
+    if record is not None and record.diverged:
+        raise Diverged(f"no weights: {record.diverged}")
     return load_weights(folder(identify(spec)) / "weights.safetensors")
 
 

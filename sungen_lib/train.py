@@ -95,9 +95,11 @@ class Trainer:
 
     def set_weights(self, weights: Tensor) -> None:
         """Weight the samples by ``weights``, (N,), non-negative with a positive mean."""
-        mean = weights.mean()
+        mean, least = weights.mean(), weights.min()
         if not bool(torch.isfinite(mean)) or float(mean) <= 0:
             raise Diverged(f"sample weights must be finite with a positive mean, got a mean of {float(mean)}")
+        if float(least) < 0:
+            raise ValueError(f"sample weights must not be negative, got {float(least)}")
         self.weights.copy_(weights / mean)
 
     def restart(self) -> None:

@@ -251,9 +251,9 @@ def test_labels_are_mapped_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("split", ["test.jsonl", "test.jsonl.gz", "test.jsonl.xz"])
 def test_a_split_is_found_in_any_form(tmp_path: Path, split: str) -> None:
-    folder(tmp_path, "imdb", NAMES, row(), split)
+    folder(tmp_path, "imdb", NAMES, row() + row("bad", 0), split)
     assert data.locate(tmp_path, "imdb", "std", "test").name == split
-    assert len(data.load(tmp_path, "imdb", "std", "test")) == 1
+    assert len(data.load(tmp_path, "imdb", "std", "test")) == 2
 
 
 @pytest.mark.parametrize(

@@ -395,7 +395,7 @@ def test_the_manifest_says_what_wrote_the_shards(make: Make, tmp_path: Path, mon
     # The names are not written again.
     monkeypatch.setattr(module, "contexts", lambda *arguments, **options: pytest.fail("names were written again"))
     assert make("imdb", 30, folder=tmp_path).fingerprint() == first.fingerprint()
-    others = {
+    others: dict[str, dict[str, object]] = {
         "seed": {"seed": 1},
         "sampling": {"sampling": Sampling(min_tokens=3, max_tokens=15, batch_size=32)},
         "shard_size": {"shard_size": 40},
@@ -404,7 +404,7 @@ def test_the_manifest_says_what_wrote_the_shards(make: Make, tmp_path: Path, mon
     before = sorted(path.name for path in tmp_path.iterdir())
     for differ, options in others.items():
         with pytest.raises(ValueError, match=f"belongs to another job \\({differ}.* differ\\); remove"):
-            make(**{"rows": 30, "folder": tmp_path} | options)
+            make(rows=30, folder=tmp_path, **options)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import keyword_examples, keyword_set, keyword_vocabulary
+from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
@@ -559,3 +560,36 @@ def test_choosing_the_outer_rate_leaves_the_tam_as_found() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert reweight.choose_outer_lr(train_set, (0.25, 0.01), pilot=2, tam=model, outer_size=32) in (0.25, 0.01)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "reason"),
+    [
+        ([0, 0, 1, 1], [0.009, 0.001, 0.01, 0.01], "all weights are close to 0"),
+        ([0, 0, 1, 1], [0.9, 0.9, 0.001, 0.002], "class 0 alone has 99.8% of the weight"),
+        ([2, 0, 1, 1], [0.9, 0.0, 0.0, 0.0], "class 2 alone has 100.0% of the weight"),
+    ],
+)
+def test_collapse_is_an_outcome(labels: list[int], values: list[float], reason: str) -> None:
+    data = replace(keyword_set(4).with_labels(np.array(labels)), classes=3)
+    with pytest.raises(Diverged, match=f"{reason} after iteration 7"):
+        reweight._refuse_collapse(torch.tensor(values), data, 7)
+    reweight._refuse_collapse(torch.tensor([0.5, 0.02, 0.02, 0.02]), data, 7)  # far from even, and yet no collapse
+
+
+def test_weights_that_nothing_moves_are_an_outcome() -> None:
+    data, _ = noisy_set(40)
+    with pytest.raises(Diverged, match="the meta-gradient is 0 for every sample in iteration 1"):
+        learn_weights(data, tam=small_tam(), iterations=2, outer_loss=lambda logits, labels: 0 * logits.sum(-1))
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x10\x00\x00\x00\x00\x00\x00\x00{}", None])
+def test_a_checkpoint_that_is_none_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    if content is None:
+        save_file({"scores": torch.zeros(4)}, path)  # somebody else's file
+    else:
+        path.write_bytes(content)
+    for use in (lambda: load_weights(path), lambda: learn_weights(keyword_set(8), tam=small_tam(), checkpoint=path)):
+        with pytest.raises(ValueError, match=r"weights.safetensors holds no weights .* remove it"):
+            use()

@@ -19,8 +19,9 @@ import pytest
 
 from sungen_lib import data, embedded, execute, paper, report, runs
 from sungen_lib.experiments import Experiment, ParameterError
-from sungen_lib.reweight import learn_weights
+from sungen_lib.reweight import LearnedWeights, learn_weights
 from sungen_lib.runs import Gold, Run, Spec
+from sungen_lib.train import Diverged
 
 PARAMETERS = {"profile": "tiny", "tasks": ["imdb"], "seeds": [1], "data_dir": None, "device": "cpu", "out": None}
 
@@ -185,6 +186,27 @@ def test_a_diverged_run_is_an_outcome_not_an_accuracy(store: Path, monkeypatch: 
     wild = replace(spec, tam=replace(spec.tam, lr=float("inf")))
     record = execute.execute([wild], jobs=1, progress=None)[wild]
     assert record.diverged is not None and np.isnan(record.accuracy)
+
+
+def test_a_run_on_weights_that_diverged_has_diverged_too(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where a checkpoint of half-learned weights lies there."""
+    one = experiment()
+    spec = one.sungen("imdb", "lstm", 1)
+    assert spec.weights is not None
+    half = learn_weights
+
+    def collapsing(*arguments: Any, **settings: Any) -> LearnedWeights:
+        half(*arguments, **settings)
+        raise Diverged("class 1 alone has 99.9% of the weight after iteration 2")
+
+    monkeypatch.setattr(runs, "learn_weights", collapsing)
+    records = execute.execute([spec], jobs=1, progress=None)
+    assert records[spec.weights].diverged is not None
+    assert list(records[spec.weights].folder.glob("weights.safetensors"))
+    assert records[spec].diverged == "no weights: class 1 alone has 99.9% of the weight after iteration 2"
+    grid = one.grid({"SunGen": (partial(one.sungen, tam="lstm"), [1])})
+    (cell,) = one.cells(grid, records)
+    assert cell.diverged == (1,) and np.isnan(cell.values).all()
 
 
 @pytest.mark.parametrize(

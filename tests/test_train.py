@@ -243,6 +243,11 @@ def test_impossible_weights(value: float) -> None:
         fit(tam(), training_set(), weights=torch.full((100,), value))
 
 
+def test_negative_weights_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must not be negative, got -0\.25"):
+        Trainer(tam(), training_set(n=4)).set_weights(torch.tensor([1.0, 1.0, -0.25, 1.0]))
+
+
 def test_an_empty_set_is_refused() -> None:
     with pytest.raises(ValueError, match="the training set is empty"):
         Trainer(tam(), training_set().select(np.array([], dtype=np.int64)))
