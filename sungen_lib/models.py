@@ -166,9 +166,12 @@ class TamConfig:
 
         name, revision = pretrained(self.path)
         try:
-            return AutoTokenizer.from_pretrained(name, revision=revision)
+            tokenizer: Tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
         except (OSError, ValueError) as error:
             raise ValueError(f"no tokenizer could be loaded from {self.path!r}: {str(error).splitlines()[0]}") from None
+        if has_no_words(tokenizer):
+            raise ValueError(f"no tokenizer could be loaded from {self.path!r}: save it beside the model")
+        return tokenizer
 
     def build(self, tokenizer: Tokenizer, classes: int, *, seed: int) -> nn.Module:
         """A freshly initialised TAM on the CPU; the global random state is left as it was."""
@@ -208,6 +211,11 @@ def pretrained(name: str) -> tuple[str, str]:
     """A hub id or a local folder, and the revision that may follow it after ``@`` (of a folder: what it held)."""
     base, _, revision = (name, "", "") if Path(name).exists() else name.partition("@")
     return base, "main" if Path(base).exists() or not revision else revision
+
+
+def has_no_words(tokenizer: Any) -> bool:
+    """What transformers makes, without a complaint, for a folder that lacks the tokenizer's files."""
+    return len(tokenizer) <= len(tokenizer.all_special_tokens)
 
 
 def _pretrained(path: str, classes: int) -> PreTrainedModel:

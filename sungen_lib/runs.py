@@ -35,7 +35,7 @@ from sungen_lib.data import DataMissing, Examples, atomic_path, write_jsonl, wri
 from sungen_lib.encode import Encoded, Tokenizer, encode
 from sungen_lib.generate import Sampling, generate
 from sungen_lib.losses import LOSSES
-from sungen_lib.models import TamConfig, pretrained
+from sungen_lib.models import TamConfig, has_no_words, pretrained
 from sungen_lib.reweight import LearnedWeights, choose_outer_lr, learn_weights, load_weights
 from sungen_lib.train import Diverged, Epoch, epochs, evaluate
 
@@ -362,6 +362,8 @@ def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
         model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, revision=revision)
         tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
+        if has_no_words(tokenizer):
+            raise ValueError("save its tokenizer beside it")
         return model.to(device), tokenizer  # type: ignore[arg-type]  # a wrapper hides .to's signature
     except (OSError, ValueError) as error:
         raise DataMissing(f"no PLM could be loaded from {name!r}: {str(error).splitlines()[0]}") from None

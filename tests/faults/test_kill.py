@@ -1,6 +1,6 @@
 """``run_all.sh``, killed at random moments and started again: nothing lost, nothing repeated, the same tables.
 
-``SUNGEN_KILLS`` (default 1) says how many kills are tried; twenty take some ten minutes.
+``SUNGEN_KILLS`` (default 5) says how many kills are tried; twenty take some ten minutes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = "table11,figure03"  # a table and a figure that share texts and weights
-KILLS = int(os.environ.get("SUNGEN_KILLS", "1"))
+KILLS = int(os.environ.get("SUNGEN_KILLS", "5"))
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
