@@ -1,0 +1,95 @@
+"""Gold test labels stay out of reach until a model is finished: in every kind of run that any notebook asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sungen_lib import methods, plan, runs, suite, train
+from sungen_lib.baselines import tfidf_logreg
+from sungen_lib.runs import Gold, Run, Spec, Weights
+
+
+def kind(spec: Spec) -> tuple[object, ...]:
+    """What a run does, whatever task, seed and size it does it with."""
+    if isinstance(spec, Run):
+        tam = spec.tam and spec.tam.kind
+        about = (spec.method, tam, spec.selection, spec.training, spec.loss, spec.curve, type(spec.train))
+        return (*about, spec.weights and kind(spec.weights))
+    if isinstance(spec, Weights):
+        return "weights", spec.tam.kind, spec.outer_loss, type(spec.outer), type(spec.train)
+    return ("texts",)
+
+
+def kinds() -> dict[tuple[object, ...], Spec]:
+    """One spec of each kind, of all notebooks; pair tasks share the code of the others."""
+    found: dict[tuple[object, ...], Spec] = {}
+    for notebook in suite.select(suite.NOTEBOOKS, []):
+        for spec in plan.planned(notebook, {"profile": "tiny"}):
+            found.setdefault(kind(spec), spec)
+    return found
+
+
+@pytest.fixture
+def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """ "train" and "test" in the order of happening: passes over training data, and reads of a gold test set."""
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    seen: list[str] = []
+
+    def noted(
+        what: str, function: Callable[..., Any], when: Callable[..., bool] = lambda *_: True
+    ) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if when(*arguments):
+                seen.append(what)
+            return function(*arguments, **options)
+
+        return call
+
+    def of_test(spec: object, *_: object) -> bool:
+        return isinstance(spec, Gold) and spec.split == "test"
+
+    monkeypatch.setattr(runs, "load", noted("test", runs.load, of_test))
+    monkeypatch.setattr(runs, "learn_weights", noted("train", runs.learn_weights))
+    monkeypatch.setattr(train.Trainer, "epoch", noted("train", train.Trainer.epoch))
+    monkeypatch.setattr(tfidf_logreg, "fit", noted("train", tfidf_logreg.fit))
+    return seen
+
+
+def read_too_early(spec: Spec, events: list[str]) -> bool:
+    """Whether a test set was read before ``spec``'s last pass over training data."""
+    events.clear()
+    runs.compute(spec)
+    return "test" in events and "train" in events[events.index("test") :]
+
+
+def test_no_run_of_any_notebook_reads_a_test_set_before_it_is_trained(events: list[str]) -> None:
+    found = kinds()
+    assert len(found) > 25
+    trained = 0
+    for spec in found.values():
+        for upstream in runs.upstream(spec):
+            assert not read_too_early(upstream, events) and "test" not in events
+        # A curve is the test accuracy after each epoch: read between epochs, and only drawn.
+        assert read_too_early(spec, events) == bool(getattr(spec, "curve", False)), spec
+        trained += "train" in events and "test" in events
+        if isinstance(spec, Run):
+            assert "test" in events
+        else:
+            assert "test" not in events
+    assert trained > 15
+
+
+def test_the_guard_notices_a_selection_that_looks_ahead(events: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = next(spec for spec in kinds().values() if isinstance(spec, Run) and spec.selection == "bernoulli")
+    select = methods.select
+
+    def cheating(*arguments: Any, **options: Any) -> Any:
+        runs.load(spec.test)
+        return select(*arguments, **options)
+
+    monkeypatch.setattr(methods, "select", cheating)
+    assert read_too_early(spec, events)
