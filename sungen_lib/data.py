@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from sungen_lib import tasks
 
@@ -197,18 +198,25 @@ def read_jsonl(path: str | Path, label_names: Sequence[str]) -> Examples:
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its name if the block succeeds: a reader sees all of it or none."""
+    """A temporary path beside ``path`` that takes its name if the block succeeds: a reader sees all of it or none.
+
+    Raises ``OSError`` naming ``path`` if it cannot be written: a full disk, a folder that takes no files.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"{path} cannot be written ({error}); make room, or name another place") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
