@@ -3,7 +3,7 @@
 ``python -m benchmarks.generate [--model small|gpt2-xl] [--device cpu|cuda] [--texts N] [--threads T] [--json FILE]``
 
 A GPT-2 with random weights and a vocabulary in which one token in 30 closes the quotation mark, so that texts end after
-30 tokens on average, some after 3 and some at the limit of 100, as a PLM's do. Both write the same number of texts for
+some 30 to 40 tokens on average, some after 3 and some at the limit of 100, as a PLM's do. Both write as many texts for
 the same prompts with the same nucleus, in turn in one process; a token counts if it is one up to the closing mark. The
 pipeline stops a sequence there too (those tokens are its ``eos_token_id``), but waits for the longest of its batch.
 ``gpt2-xl`` has the real one's sizes and bfloat16 weights; ``small`` is for CPUs.

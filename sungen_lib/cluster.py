@@ -1,11 +1,13 @@
 """The same specs on a Ray cluster (extra ``cluster``): ``./run_all.sh --ray auto|ADDRESS``.
 
-All machines see one store, on a file system they share, so results are those of a serial run and none is computed
-twice. A run whose machine is lost is started again elsewhere and goes on from its checkpoint.
+All machines have this clone, its environment and the store at the same path, on a file system they share: results are
+those of a serial run and none is computed twice. A run whose machine is lost is started again elsewhere and goes on
+from its checkpoint.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +17,12 @@ from sungen_lib import execute, runs
 from sungen_lib.runs import Record, Run, Spec, Synthetic
 
 GIB = 2**30
+
+
+class Unreachable(RuntimeError):
+    """Ray is not installed, or there is no cluster at that address; one sentence."""
+
+
 RETRIES = 3  # of a run whose worker or machine was lost; an error of its own is raised at once
 
 
@@ -26,7 +34,7 @@ def needs(spec: Spec, *, gpus: bool) -> dict[str, float]:
     plm = spec.plm if isinstance(spec, (Synthetic, Run)) else None
     tam = None if isinstance(spec, Synthetic) else spec.tam
     small = plm is None or plm.startswith("embedded")
-    share, memory = 0.0, GIB
+    share, memory = 0.0, 2 * GIB if tam is not None else GIB
     if not small:
         share, memory = 1.0, 16 * GIB
     elif tam is not None and getattr(spec, "device", "cpu") == "cuda":
@@ -40,14 +48,18 @@ def execute_on(
 ) -> dict[Spec, Record]:
     """``execute.execute`` on the cluster at ``address``; "auto": the one this machine belongs to, or itself alone.
 
-    Raises ``RuntimeError`` if Ray is not installed or the cluster cannot be reached, else what a run raises.
+    Raises ``Unreachable``, else what a run raises.
     """
     with _connected(address) as cluster:
         gpus = cluster.cluster_resources().get("GPU", 0) > 0
-        remote = cluster.remote(runs.compute)
+        # A worker that has used a GPU keeps its memory and cannot be given another one: a new one for each run.
+        remote = cluster.remote(max_calls=1)(runs.compute) if gpus else cluster.remote(runs.compute)
+        largest = max(node["Resources"].get("memory", 0.0) for node in cluster.nodes() if node["Alive"])
 
         def start(spec: Spec) -> Any:
-            return remote.options(max_retries=RETRIES, **needs(spec, gpus=gpus)).remote(spec, data_dir)
+            asked = needs(spec, gpus=gpus)
+            asked["memory"] = min(asked["memory"], largest)  # more would wait for ever
+            return remote.options(max_retries=RETRIES, **asked).remote(spec, data_dir)
 
         def finished(handles: list[Any]) -> Iterator[tuple[Any, Record]]:
             done, _ = cluster.wait(handles)
@@ -62,7 +74,7 @@ def _reachable(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, ValueError) as error:
-        raise RuntimeError(f"no Ray cluster at {address} ({error}): --ray wants auto or HOST:PORT") from None
+        raise Unreachable(f"no Ray cluster at {address} ({error}): --ray wants auto or HOST:PORT") from None
 
 
 @contextmanager
@@ -71,10 +83,11 @@ def _connected(address: str) -> Iterator[Any]:
     try:
         import ray
     except ImportError:
-        raise RuntimeError("--ray needs Ray: pip install -e '.[cluster]'") from None
+        raise Unreachable("--ray needs Ray: pip install -e '.[cluster]'") from None
     if address != "auto":
         _reachable(address)
-    environment = {"env_vars": {"SUNGEN_STORE": str(runs.store().resolve())}}
+    hub = {name: value for name, value in os.environ.items() if name.startswith("HF_")}
+    environment = {"env_vars": {"SUNGEN_STORE": str(runs.store().resolve()), **hub}}
     settings: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "warning"}
     try:
         ray.init(address=address, **settings)

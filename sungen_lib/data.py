@@ -269,14 +269,20 @@ def load(data_dir: str | Path, task: str, source: str, split: str) -> Examples:
     """One split from a data folder, with labels in the index order of ``tasks.py`` whatever the file's order."""
     names, expected = label_names(data_dir, task), tasks.get(task).labels
     data = read_jsonl(locate(data_dir, task, source, split), names)
-    if (data.pairs is not None) != tasks.get(task).pair:
-        found = "single texts" if data.pairs is None else "pairs"
-        raise DataError(f"{data_dir}/{task}/{source}/{split}: {found} do not fit {task}")
-    if len(set(data.labels.tolist())) < 2:
-        only = names[data.labels[0]]
-        raise DataError(f"{data_dir}/{task}/{source}/{split}: all rows are {only!r}; two classes are needed")
+    fitting(data, task, f"{data_dir}/{task}/{source}/{split}")
     order = np.array([expected.index(name) for name in names])
     return replace(data, labels=order[data.labels], label_names=expected)
+
+
+def fitting(data: Examples, task: str, place: str) -> Examples:
+    """``data``, if the task can be learned or tested on it; else ``DataError`` naming ``place``."""
+    if (data.pairs is not None) != tasks.get(task).pair:
+        found = "single texts" if data.pairs is None else "pairs"
+        raise DataError(f"{place}: {found} do not fit {task}")
+    if len(set(data.labels.tolist())) < 2:
+        only = data.label_names[data.labels[0]]
+        raise DataError(f"{place}: all rows are {only!r}; two classes are needed")
+    return data
 
 
 # --- other people's files ---------------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ class Experiment:
         if profile.source == "hub":  # Amazon's and DBpedia's sets are larger there than those of the paper
             sizes = (known.gold_train, known.gold_test)
         limit = rows or sizes[split == "test"]
-        if known.files:
+        if known.files or (tasks.is_file(task) and self.data_dir is None):
             return Gold(task, split, "folder", limit, self._own_file(task, split))
         return Gold(task, split, profile.source, limit, self._fingerprint(task, data.GOLD, split))
 
@@ -253,7 +253,7 @@ class Experiment:
     def synthetic(self, task: str) -> Synthetic:
         """The PLM-written pool for ``task``, which may be another task's (``synthetic_from``)."""
         profile, origin, plm = self.profile, tasks.get(task).synthetic_from, self.plm
-        if profile.source == "folder" and tasks.get(task).pair:
+        if profile.source == "folder" and tasks.get(task).pair and plm == profiles.get(profile.name).plm:
             plm = "ctrl"  # the folder's pair texts were written by CTRL
         return Synthetic(
             task=origin,
@@ -383,6 +383,9 @@ class Experiment:
         task = tasks.get(spec.test.task)
         if spec.weights is not None and isinstance(spec.weights.outer, Gold) and spec.weights.outer.rows != 1000:
             return "other"  # Table 2's outer set (Appendix F.2)
+        paper_plm = profiles.get("paper").plm
+        if (spec.plm or (spec.train.plm if isinstance(spec.train, Synthetic) else paper_plm)) != paper_plm:
+            return "other"
         same_tam = spec.tam is None or spec.tam in (profiles.PAPER_LSTM, profiles.PAPER_DISTILBERT)
         if isinstance(spec.train, Gold):
             sizes = (self.rows(spec.train), self.rows(spec.test)) == (task.gold_train, task.gold_test)
@@ -436,10 +439,17 @@ class Experiment:
         lines = []
         for spec in records:
             wrong = self.wrong_samples(spec.train) if isinstance(spec, Weights) else None
-            if isinstance(spec, Weights) and wrong is not None:
+            if isinstance(spec, Weights) and wrong is not None and not records[spec].diverged:
                 auc = roc_auc_score(~wrong, runs.learned(spec).weights)
                 lines.append({"task": spec.train.task, "tam": spec.tam.kind, "seed": spec.seed, "auc": auc})
         return pd.DataFrame(lines, columns=["task", "tam", "seed", "auc"])
+
+    def _own_models(self) -> dict[str, str | None]:
+        """The PLM and the encoder, where they are not the profile's."""
+        default = profiles.get(self.profile.name)
+        ours = {"plm": self.profile.plm, "encoder": self.profile.distilbert.path}
+        usual = {"plm": default.plm, "encoder": default.distilbert.path}
+        return {name: model for name, model in ours.items() if model != usual[name]}
 
     def provenance(self, records: Mapping[Spec, Record]) -> dict[str, Any]:
         """Where a result comes from: profile, parameters, versions, records."""
@@ -447,6 +457,7 @@ class Experiment:
             "tasks": list(self.tasks),
             "tams": list(self.tams),
             "seeds": self.chosen_seeds and list(self.chosen_seeds),
+            **self._own_models(),
             **self.extras,
         }
         return report.provenance(list(records.values()), profile=self.profile.name, parameters=parameters)

@@ -208,7 +208,8 @@ class Writer:
         return len(going) > 0
 
     def _left_padded(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        ids = [self.tokenizer(self._in_a_chat(prompt), add_special_tokens=False)["input_ids"] for prompt in prompts]
+        alone = not self.tokenizer.chat_template  # a template brings its own special tokens
+        ids = [self.tokenizer(self._in_a_chat(p), add_special_tokens=alone)["input_ids"] for p in prompts]
         width = max(map(len, ids))
         tokens = torch.tensor([[0] * (width - len(row)) + row for row in ids], device=self.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=self.device)
@@ -311,7 +312,9 @@ def _shards(make: Callable[[int], list[_Row]], folder: Path | None) -> Iterator[
         number += 1
 
 
-def _manifest(writer: Writer, task: Task, sampling: Sampling, *, seed: int, shard_size: int) -> dict[str, Any]:
+def _manifest(
+    writer: Writer, task: Task, sampling: Sampling, *, count: int, seed: int, shard_size: int
+) -> dict[str, Any]:
     """What decides the shards, and the versions they were written with."""
     config = writer.model.config
     return {
@@ -321,7 +324,10 @@ def _manifest(writer: Writer, task: Task, sampling: Sampling, *, seed: int, shar
         "label_words": list(task.label_words),
         "generation_prompt": task.generation_prompt,
         "context_prompt": task.context_prompt,
-        "chat_template": bool(writer.tokenizer.chat_template),
+        "given_contexts": list(task.contexts),
+        "context_count": count,
+        "pair": task.pair,
+        "chat_template": writer.tokenizer.chat_template,
         "sampling": asdict(sampling),
         "seed": seed,
         "shard_size": shard_size,
@@ -342,6 +348,8 @@ def _stored_contexts(folder: Path | None, manifest: dict[str, Any], write: Calla
                 f"{path} belongs to another job ({', '.join(other)} differ); remove {folder} or name another"
             )
         return list(stored["contexts"])
+    if any(folder.glob("shard-*.jsonl")):
+        raise ValueError(f"{folder} holds shards but no manifest.json of what wrote them; remove it or name another")
     names = write()
     write_text(path, json.dumps({**manifest, "contexts": names}, indent=1, ensure_ascii=False) + "\n")
     return names
@@ -370,7 +378,7 @@ def generate(
     count = max(CONTEXTS, rows // 100)
     names = _stored_contexts(
         place,
-        _manifest(writer, task, sampling, seed=seed, shard_size=shard_size),
+        _manifest(writer, task, sampling, count=count, seed=seed, shard_size=shard_size),
         lambda: contexts(writer, task, count=count, seed=derived_seed(seed, 0)),
     )
     wanted = [rows // task.classes + (label < rows % task.classes) for label in range(task.classes)]

@@ -209,7 +209,7 @@ class TamConfig:
 
 def pretrained(name: str) -> tuple[str, str]:
     """A hub id or a local folder, and the revision that may follow it after ``@`` (of a folder: what it held)."""
-    base, _, revision = (name, "", "") if Path(name).exists() else name.partition("@")
+    base, _, revision = (name, "", "") if Path(name).exists() or "@" not in name else name.rpartition("@")
     return base, "main" if Path(base).exists() or not revision else revision
 
 

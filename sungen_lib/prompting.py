@@ -30,7 +30,7 @@ def prompted_tokens(
     for i, text in enumerate(data.texts):
         context, body = ("", text) if data.pairs is None else (text, data.pairs[i])
         prompt = fill(task.prompting_prompt, label_words=task.label_words[label], context=context)
-        rows.append(tokenizer(prompt + body, add_special_tokens=False)["input_ids"][:limit])
+        rows.append(tokenizer(prompt + body)["input_ids"][:limit])
     return rows
 
 

@@ -19,7 +19,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -45,7 +45,7 @@ METHODS = ("difference", "dual", "double_backward")
 RADIUS = 0.002  # length of the central difference's step in parameter space: below is rounding, above truncation
 GUARD_ROWS, GUARD_LIMIT = 1024, 1e-3
 CHECKPOINT_SECONDS = 20.0
-COLLAPSE = 0.01  # mean weight, or the other classes' share of it, below which weights have collapsed
+COLLAPSE = 0.01  # mean weight, or a class's relative to the largest class's, below which weights have collapsed
 PILOT = 10  # iterations for each rate that ``choose_outer_lr`` tries
 
 
@@ -97,7 +97,13 @@ def _over_batches(work: Callable[[np.ndarray], T], data: Encoded, model: nn.Modu
     try:
         torch.set_num_threads(1)
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from pool.map(work, batches)
+            running: deque[Future[T]] = deque()
+            for rows in batches:
+                running.append(pool.submit(work, rows))
+                if len(running) >= 2 * threads:  # no more: a result may be as large as the model
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
     finally:
         torch.set_num_threads(threads)
 
@@ -382,18 +388,20 @@ def learn_weights(
             state.save(Path(checkpoint), identity)
             saved = time.perf_counter()
     trainer.restart()
+    trainer.graphs = None  # they and the trainer hold each other, and the device's memory
     return LearnedWeights(state.weights.cpu().numpy(), state.snapshots, state.history)
 
 
 def _refuse_collapse(weights: Tensor, data: Encoded, number: int) -> None:
     """Weights that leave nothing to learn from are an outcome to report, not to train on."""
-    by_class = torch.zeros(data.classes, device=weights.device).index_add_(0, data.labels, weights)
-    total, most = float(by_class.sum()), int(by_class.argmax())
-    if total < COLLAPSE * len(weights):
+    if float(weights.mean()) < COLLAPSE:
         raise Diverged(f"all weights are close to 0 after iteration {number}")
-    if int(data.labels.unique().numel()) > 1 and float(by_class[most]) > (1 - COLLAPSE) * total:
-        share = float(by_class[most]) / total
-        raise Diverged(f"class {most} alone has {share:.1%} of the weight after iteration {number}")
+    counts = torch.bincount(data.labels, minlength=data.classes)
+    means = torch.zeros(data.classes, device=weights.device).index_add_(0, data.labels, weights) / counts
+    means = means[counts > 0]
+    if len(means) > 1 and int((means > COLLAPSE * means.max()).sum()) == 1:
+        rest = f"the others' are below {COLLAPSE:.0%} of its"
+        raise Diverged(f"only one class has weights left after iteration {number}: {rest}")
 
 
 def choose_outer_lr(train_set: Encoded, rates: Sequence[float], *, pilot: int = PILOT, **settings: Any) -> float:
@@ -403,9 +411,16 @@ def choose_outer_lr(train_set: Encoded, rates: Sequence[float], *, pilot: int = 
     looking. Only synthetic samples decide. ``settings`` are ``learn_weights``'s.
     """
     ends = {}
+    reason = None
     for rate in rates:
-        learned = learn_weights(train_set, outer_lr=rate, iterations=pilot, snapshots=(), **settings)
-        ends[rate] = np.mean([iteration.outer_loss for iteration in learned.history[-3:]])
+        try:
+            learned = learn_weights(train_set, outer_lr=rate, iterations=pilot, snapshots=(), **settings)
+        except Diverged as error:
+            reason = error
+        else:
+            ends[rate] = np.mean([iteration.outer_loss for iteration in learned.history[-3:]])
+    if not ends:
+        raise Diverged(f"no outer rate of {', '.join(map(str, rates))} will do: {reason}")
     return min(ends, key=lambda rate: float(ends[rate]))
 
 

@@ -311,7 +311,8 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
     if isinstance(spec, Synthetic) and spec.source != "folder":
         return data.read_jsonl(folder(identify(spec)) / "synthetic.jsonl", task.labels)
     if isinstance(spec, Gold) and task.files:
-        return _some(data.read_jsonl(dict(task.files)[spec.split], task.labels), spec.rows)
+        own = data.read_jsonl(dict(task.files)[spec.split], task.labels)
+        return _some(data.fitting(own, spec.task, spec.split), spec.rows)
     if spec.source == "hub" and data_dir is None:
         data_dir = str(store() / "hub")
         hub.fetch(spec.task, data_dir)
@@ -391,7 +392,7 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
     chosen: dict[str, Any] = {}
     outer_lr = spec.outer_lr
     if isinstance(outer_lr, tuple):
-        outer_lr = chosen["outer_lr"] = choose_outer_lr(train_set, outer_lr, **settings)
+        outer_lr = chosen["outer_lr"] = _outer_lr(place, train_set, outer_lr, {**settings, "outer_set": None})
     learned = learn_weights(
         train_set,
         outer_lr=outer_lr,
@@ -401,6 +402,14 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
         **settings,
     )
     return {"history": [asdict(iteration) for iteration in learned.history]} | chosen
+
+
+def _outer_lr(place: Path, train_set: Encoded, rates: tuple[float, ...], settings: dict[str, Any]) -> float:
+    """Chosen on synthetic samples whatever the outer set is, and written down: a restart goes on with it."""
+    path = place / "outer_lr.json"
+    if not path.exists():
+        write_text(path, json.dumps(choose_outer_lr(train_set, rates, **settings)) + "\n")
+    return float(json.loads(path.read_text(encoding="utf-8")))
 
 
 def learned(spec: Weights) -> LearnedWeights:

@@ -284,13 +284,19 @@ def _parser() -> argparse.ArgumentParser:
 def _ahead(notebooks: Sequence[Path], parameters: Mapping[str, Any], address: str) -> None:
     """All the notebooks' runs on a cluster, before the notebooks: they will find them in the store."""
     from sungen_lib import cluster, plan
+    from sungen_lib.data import DataMissing
     from sungen_lib.experiments import ParameterError
 
     specs = []
     for notebook in notebooks:
-        with suppress(ParameterError):  # the notebook will say so itself
+        with suppress(ParameterError, DataMissing):  # the notebook will say so itself
             specs += plan.planned(notebook, parameters, anywhere=False)
-    cluster.execute_on(address, specs, data_dir=parameters["data_dir"])
+    try:
+        cluster.execute_on(address, specs, data_dir=parameters["data_dir"])
+    except cluster.Unreachable:
+        raise
+    except Exception as error:  # of a run, or of a worker: the notebook that needs it will say so; others need not wait
+        print(f"run_all.sh: on the cluster: {_last_line(error)}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS) -> int:
@@ -322,7 +328,7 @@ def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS)
             _ahead(select(notebooks, options.only), parameters, options.ray)
         chosen = {"profile": options.profile, "data_dir": options.data, "only": options.only}
         return int(run(notebooks, out=options.out, store=store, **chosen) > 0)
-    except (RuntimeError, OSError) as error:  # no cluster, or what a run on it raised
+    except RuntimeError as error:  # no cluster
         print(f"run_all.sh: {_last_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -306,6 +306,10 @@ def own(
     words = tuple(label_words or labels)
     if not name or "/" in name or len(set(labels)) < 2 or len(set(labels)) < len(labels) or len(words) != len(labels):
         raise ValueError("a task needs a name without '/', two or more different labels, and a label word for each")
+    if name in TASKS or name == "average":
+        raise ValueError(f"a task of your own cannot be called {name!r}: the paper's tables have that column")
+    if pair and "<c>" not in generation_prompt:
+        raise ValueError(f"task {name!r}: of a pair, generation_prompt must hold <c>, the first text")
     prompting = prompting_prompt or (generation_prompt if pair or "<c>" not in generation_prompt else None)
     if prompting is None:
         raise ValueError(f"task {name!r}: generation_prompt has a context <c>, so prompting_prompt is needed too")

@@ -89,7 +89,8 @@ class Trainer:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True, capturable=cuda)
         self.weights = torch.ones(len(train_set), device=train_set.device)
         self.totals = torch.zeros(2, device=train_set.device)  # sum of losses, number correct
-        self._embedding = None if cuda or not isinstance(model, BiLSTM) else _RowwiseGradient(model.embedding)
+        rowwise = not cuda and isinstance(model, BiLSTM) and model.embedding.weight.requires_grad
+        self._embedding = _RowwiseGradient(model.embedding) if rowwise else None  # type: ignore[arg-type]
         device = train_set.device
         self.graphs = StepGraphs(self.step, torch.zeros(batch_size, dtype=torch.int64, device=device)) if cuda else None
 

@@ -50,7 +50,7 @@ def test_table_1_survives_the_loss_of_a_node(
             time.sleep(0.1)
         made.remove_node(others[0], allow_graceful=False)  # type: ignore[attr-defined]
 
-    loss = threading.Thread(target=lose)
+    loss = threading.Thread(target=lose, daemon=True)
     loss.start()
     records = cluster.execute_on(made.address, specs, progress=None)  # type: ignore[attr-defined]
     loss.join()
@@ -73,6 +73,7 @@ def test_needs() -> None:
     assert cluster.needs(Weights(texts, encoder, 1, "cuda"), gpus=True)["num_gpus"] == 1
     assert cluster.needs(Run("zerogen", gold, "cpu", texts, lstm), gpus=True)["num_gpus"] == 0
     assert cluster.needs(Run("prompting", gold, "cuda", plm=texts.plm), gpus=True)["num_gpus"] == 1
+    assert cluster.needs(Weights(texts, lstm, 1, "cpu"), gpus=False)["memory"] == 2 * cluster.GIB
     assert cluster.needs(Run("linear", gold, "cuda", texts), gpus=True) == {
         "num_cpus": 1,
         "num_gpus": 0.0,

@@ -399,13 +399,17 @@ def test_the_manifest_says_what_wrote_the_shards(make: Make, tmp_path: Path, mon
         "seed": {"seed": 1},
         "sampling": {"sampling": Sampling(min_tokens=3, max_tokens=15, batch_size=32)},
         "shard_size": {"shard_size": 40},
-        "task, label_words, generation_prompt": {"task": "subj"},
+        "task, label_words, generation_prompt, context_prompt": {"task": "subj"},
     }
+    others["context_count"] = {"rows": 30_000}
     before = sorted(path.name for path in tmp_path.iterdir())
     for differ, options in others.items():
         with pytest.raises(ValueError, match=f"belongs to another job \\({differ}.* differ\\); remove"):
-            make(rows=30, folder=tmp_path, **options)
+            make(**({"rows": 30, "folder": tmp_path} | options))
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"holds shards but no manifest\.json"):
+        make(rows=30, folder=tmp_path)
 
 
 def test_an_instruction_tuned_plm_is_asked_in_a_chat(

@@ -16,7 +16,7 @@ from sungen_lib import runs, tasks
 from sungen_lib.encode import encode
 from sungen_lib.experiments import Experiment, ParameterError, column_of
 from sungen_lib.generate import Sampling, generate
-from sungen_lib.models import TamConfig
+from sungen_lib.models import TamConfig, pretrained
 from sungen_lib.reweight import learn_weights
 from sungen_lib.runs import Gold, Run, Synthetic, Weights
 from sungen_lib.train import evaluate, fit
@@ -142,6 +142,9 @@ def test_an_own_task_in_python(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTra
         ({"colour": "red"}, "unknown field 'colour'"),
         ({"name": "a/b"}, "a name without '/'"),
         ({"pair": "yes"}, "pair must be true or false"),
+        ({"pair": True}, "of a pair, generation_prompt must hold <c>"),
+        ({"name": "imdb"}, "cannot be called 'imdb'"),
+        ({"name": "average"}, "cannot be called 'average'"),
         ({"labels": None}, "labels must be a list of strings"),
     ],
 )
@@ -168,6 +171,35 @@ def test_a_wrong_path_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match=complaint):
         experiment(**parameters)
+
+
+def test_an_own_task_without_gold_rows_is_not_run(mood: Path) -> None:
+    mood.write_text(yaml.safe_dump({name: value for name, value in FIELDS.items() if name != "test"}), encoding="utf-8")
+    ours = experiment(tasks=[str(mood)])
+    grid = ours.grid({"ZeroGen": (lambda task, seed: ours.zerogen(task, "lstm", seed), [1])})
+    assert not grid.specs and grid.not_run == {("ZeroGen", "mood"): f"{mood} names no test file of gold rows"}
+
+
+def test_another_plm_s_numbers_are_not_the_paper_s(plm: Path, tmp_path: Path) -> None:
+    given = {"profile": "paper", "data_dir": None, "seeds": [1], "tams": ["lstm"]}
+    (tmp_path / "data").mkdir()
+    own, usual = experiment(**given, plm=str(plm)), experiment(**given)
+    for method in ("zerogen", "prompting"):
+        specs = [getattr(e, method)("imdb", *(("lstm", 1) if method == "zerogen" else ())) for e in (own, usual)]
+        assert [e.scale(spec) for e, spec in zip((own, usual), specs, strict=True)] == ["other", "paper"]
+    assert own.provenance({})["parameters"]["plm"].startswith(str(plm))
+    assert "plm" not in usual.provenance({})["parameters"]
+
+
+def test_a_path_may_hold_an_at_sign(encoder: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "me@work" / "encoder"
+    encoder.rename(moved.parent.with_name("encoder2"))
+    moved.parent.mkdir()
+    (tmp_path / "encoder2").rename(moved)
+    assert pretrained(f"{moved}@0123456789ab") == (str(moved), "main")
+    assert pretrained(str(moved)) == (str(moved), "main")
+    assert pretrained("openai-community/gpt2@abc") == ("openai-community/gpt2", "abc")
+    assert pretrained("gpt2") == ("gpt2", "main")
 
 
 def test_columns_have_the_task_s_name(mood: Path) -> None:

@@ -566,8 +566,8 @@ def test_choosing_the_outer_rate_leaves_the_tam_as_found() -> None:
     ("labels", "values", "reason"),
     [
         ([0, 0, 1, 1], [0.009, 0.001, 0.01, 0.01], "all weights are close to 0"),
-        ([0, 0, 1, 1], [0.9, 0.9, 0.001, 0.002], "class 0 alone has 99.8% of the weight"),
-        ([2, 0, 1, 1], [0.9, 0.0, 0.0, 0.0], "class 2 alone has 100.0% of the weight"),
+        ([0, 0, 1, 1], [0.9, 0.9, 0.001, 0.002], "only one class has weights left"),
+        ([2, 0, 1, 1], [0.9, 0.0, 0.0, 0.0], "only one class has weights left"),
     ],
 )
 def test_collapse_is_an_outcome(labels: list[int], values: list[float], reason: str) -> None:
@@ -575,6 +575,12 @@ def test_collapse_is_an_outcome(labels: list[int], values: list[float], reason: 
     with pytest.raises(Diverged, match=f"{reason} after iteration 7"):
         reweight._refuse_collapse(torch.tensor(values), data, 7)
     reweight._refuse_collapse(torch.tensor([0.5, 0.02, 0.02, 0.02]), data, 7)  # far from even, and yet no collapse
+
+
+def test_a_rare_class_is_no_collapse() -> None:
+    labels = np.zeros(1000, dtype=np.int64)
+    labels[:2] = 1
+    reweight._refuse_collapse(torch.full((1000,), 0.5), keyword_set(1000).with_labels(labels), 1)
 
 
 def test_weights_that_nothing_moves_are_an_outcome() -> None:
@@ -593,3 +599,15 @@ def test_a_checkpoint_that_is_none_is_refused(content: bytes | None, tmp_path: P
     for use in (lambda: load_weights(path), lambda: learn_weights(keyword_set(8), tam=small_tam(), checkpoint=path)):
         with pytest.raises(ValueError, match=r"weights.safetensors holds no weights .* remove it"):
             use()
+
+
+def test_a_rate_that_diverges_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def learned(train_set: Encoded, *, outer_lr: float, **settings: object) -> LearnedWeights:
+        if outer_lr > 0.05:
+            raise Diverged("all weights are close to 0 after iteration 3")
+        return LearnedWeights(np.ones(1), {}, [reweight.Iteration(1, 2.0, 0.5, 0.5, 0.0)])
+
+    monkeypatch.setattr(reweight, "learn_weights", learned)
+    assert reweight.choose_outer_lr(keyword_set(4), (0.25, 0.1, 0.01)) == 0.01
+    with pytest.raises(Diverged, match=r"no outer rate of 0\.25, 0\.1 will do: all weights are close to 0"):
+        reweight.choose_outer_lr(keyword_set(4), (0.25, 0.1))

@@ -294,3 +294,13 @@ def test_predictions_are_in_the_order_of_the_set(kind: str) -> None:
 def test_prediction_needs_no_gradient() -> None:
     model = BiLSTM(len(keyword_vocabulary()), 2, embedding=4, hidden=3)
     assert not predict(model, training_set(n=5)).requires_grad
+
+
+def test_a_frozen_embedding_stays() -> None:
+    model = CONFIGS["lstm"].build(keyword_vocabulary(), 2, seed=0)
+    assert isinstance(model, BiLSTM)
+    model.embedding.weight.requires_grad_(False)
+    before = state(model)
+    fit(model, training_set(), epochs=1)
+    assert torch.equal(model.embedding.weight, before["embedding.weight"])
+    assert not torch.equal(model.linear.weight, before["linear.weight"])
