@@ -17,13 +17,11 @@ from sungen_lib import execute, runs
 from sungen_lib.runs import Record, Run, Spec, Synthetic
 
 GIB = 2**30
+RETRIES = 3  # of a run whose worker or machine was lost; an error of its own is raised at once
 
 
 class Unreachable(RuntimeError):
     """Ray is not installed, or there is no cluster at that address; one sentence."""
-
-
-RETRIES = 3  # of a run whose worker or machine was lost; an error of its own is raised at once
 
 
 def needs(spec: Spec, *, gpus: bool) -> dict[str, float]:
