@@ -304,3 +304,21 @@ def test_a_frozen_embedding_stays() -> None:
     fit(model, training_set(), epochs=1)
     assert torch.equal(model.embedding.weight, before["embedding.weight"])
     assert not torch.equal(model.linear.weight, before["linear.weight"])
+
+
+def test_averages_do_not_decay_into_denormals() -> None:
+    """A word that is never seen again: its average gradient ends at 0, not at numbers that slow the CPU down."""
+    data, model = training_set(), tam()
+    assert isinstance(model, BiLSTM)
+    trainer = Trainer(model, data, batch_size=100)
+    trainer.epoch(1)
+    state = trainer.optimizer.state[model.embedding.weight]
+    state["exp_avg"].fill_(3e-38)  # what is left of a gradient after some 600 steps; the smallest normal is 1.2e-38
+    before = model.embedding.weight.detach().clone()
+    absent = torch.ones(len(before), dtype=torch.bool)
+    absent[data.flat.unique().long()] = False
+    for seed in range(12):
+        trainer.epoch(seed)
+    assert absent.any() and not state["exp_avg"][absent].any()
+    assert torch.equal(model.embedding.weight[absent], before[absent])
+    assert bool(torch.tensor(1e-40).mul(1.0)), "the caller's arithmetic is as it was"
