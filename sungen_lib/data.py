@@ -92,6 +92,13 @@ class Examples:
         return digest.hexdigest()[:16]
 
 
+def with_noise(data: Examples, transition: np.ndarray, *, seed: int) -> Examples:
+    """``data`` with labels redrawn: i becomes j with probability ``transition[i, j]``; (K, K), each row sums to 1."""
+    draws = np.random.default_rng(seed).random(len(data))
+    labels = (draws[:, None] >= np.cumsum(transition, axis=1)[data.labels]).sum(axis=1)
+    return data.with_labels(np.minimum(labels, len(data.label_names) - 1))
+
+
 def examples(
     texts: Sequence[str],
     labels: Sequence[int] | np.ndarray,

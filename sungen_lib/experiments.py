@@ -282,6 +282,15 @@ class Experiment:
         path = data.locate(self.data_dir, task, source, split)
         return _file_hash(path, path.stat().st_mtime_ns)
 
+    def validation(self, task: str) -> Synthetic:
+        """More synthetic rows, a quarter of the pool, which nothing is trained on: variants are chosen by them."""
+        pool = self.synthetic(task)
+        return replace(pool, start=pool.rows, rows=pool.rows // 4)
+
+    def noisy_gold(self, task: str, *, rows: int, noise: str, rate: float) -> Gold:
+        """Gold training rows with label flips planted (``runs.NOISES``)."""
+        return replace(self.gold(task, "train", rows=rows), noise=noise, noise_rate=rate)
+
     # the paper's methods
 
     def supervised(self, task: str, tam: str, seed: Seed) -> Run:
@@ -320,10 +329,12 @@ class Experiment:
         )
         return replace(spec, **changes)
 
-    def sungen(self, task: str, tam: str, seed: Seed, *, budget: int | None = None, **changes: Any) -> Run:
+    def sungen(
+        self, task: str, tam: str, seed: Seed, *, budget: int | None = None, by: str | None = None, **changes: Any
+    ) -> Run:
         """The TAM trained on a subset drawn by the learned weights, or on the whole pool weighted (``budget`` of the
-        pool's size); ``changes`` are to ``Weights``' fields."""
-        weights = self.weights(task, tam, seed, **changes)
+        pool's size); ``changes`` are to ``Weights``' fields. ``by``: the TAM that the weights are learned with."""
+        weights = self.weights(task, by or tam, seed, **changes)
         budget = self._budget(task, budget)
         selection = "weighted" if budget is None else "bernoulli"
         return self._run(
@@ -381,7 +392,7 @@ class Experiment:
         if tasks.is_file(spec.test.task):
             return "other"
         task = tasks.get(spec.test.task)
-        if spec.weights is not None and isinstance(spec.weights.outer, Gold) and spec.weights.outer.rows != 1000:
+        if any(isinstance(w.outer, Gold) and w.outer.rows != 1000 for w in runs.weights_of(spec)):
             return "other"  # Table 2's outer set (Appendix F.2)
         paper_plm = profiles.get("paper").plm
         if (spec.plm or (spec.train.plm if isinstance(spec.train, Synthetic) else paper_plm)) != paper_plm:
@@ -476,6 +487,22 @@ class Grid:
     def all(self) -> list[Run]:
         """Every run of the grid."""
         return [spec for specs in self.specs.values() for spec in specs]
+
+
+def chosen_by_synthetic(variants: Mapping[str, Sequence[Record]]) -> str:
+    """The variant of the least robust loss on synthetic rows, the mean over its seeds; none with a diverged seed.
+
+    Raises ``ValueError`` where a record was tested on gold rows: they must have no say.
+    """
+    means = {}
+    for name, records in variants.items():
+        if any("robust_loss" not in record.metrics for record in records if not record.diverged):
+            raise ValueError(f"{name}: variants are chosen by synthetic rows, and a record was tested on others")
+        if records and not any(record.diverged for record in records):
+            means[name] = float(np.mean([record.metrics["robust_loss"] for record in records]))
+    if not means:
+        raise ValueError("no variant to choose from: each has a diverged seed")
+    return min(means, key=means.__getitem__)
 
 
 def column_of(task: str) -> str:

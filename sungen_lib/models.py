@@ -1,4 +1,5 @@
-"""The tiny task models (TAMs): the paper's BiLSTM, and DistilBERT or any other Hugging Face encoder."""
+"""The tiny task models (TAMs): the paper's BiLSTM, and DistilBERT or any other Hugging Face encoder; beyond the paper a
+bag of words and word pairs."""
 
 from __future__ import annotations
 
@@ -108,6 +109,36 @@ def _dual_lstm(
     return h, dh
 
 
+class Bag(nn.Module):
+    """Mean of the embeddings of a text's words and word pairs, then a linear layer: fastText (Joulin et al. 2017).
+
+    Word pairs share ``buckets`` embeddings by a hash. Embeddings start near 0, so that words seen once hardly speak.
+    ``dropout`` falls on whole words and word pairs. Pairs of texts are one bag.
+    """
+
+    def __init__(self, vocabulary: int, classes: int, *, embedding: int = 100, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.buckets = vocabulary
+        self.embedding = nn.Embedding(vocabulary + self.buckets, embedding)
+        self.linear = nn.Linear(embedding, classes)
+        self.dropout = dropout
+        nn.init.uniform_(self.embedding.weight, -1 / embedding, 1 / embedding)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, K) logits."""
+        tokens, vocabulary = batch.tokens, self.embedding.num_embeddings - self.buckets
+        pairs = (tokens[:, :-1] * 1_000_003 + tokens[:, 1:]) % self.buckets + vocabulary
+        columns = torch.arange(tokens.shape[1], device=tokens.device)
+        inside = columns < batch.lengths[:, None]
+        kept = torch.cat([inside, inside[:, 1:]], dim=1).to(self.linear.weight.dtype)
+        if self.training:
+            kept = kept * (torch.rand_like(kept) >= self.dropout)
+        vectors = self.embedding(torch.cat([tokens, pairs], dim=1))
+        mean = (vectors * kept[..., None]).sum(1) / kept.sum(1, keepdim=True).clamp(min=1)
+        logits: Tensor = self.linear(mean)
+        return logits
+
+
 class Encoder(nn.Module):
     """A Hugging Face sequence classifier that takes our batches."""
 
@@ -125,12 +156,16 @@ class Encoder(nn.Module):
         return logits
 
 
+KINDS = ("lstm", "distilbert", "bag")
+
+
 @dataclass(frozen=True)
 class TamConfig:
     """Everything that decides a TAM before training, and how it is trained by default (Appendix F.2).
 
-    ``kind``: "lstm", or "distilbert" for an encoder. ``path`` names a pre-trained one, as ``pretrained`` reads it;
-    without it a DistilBERT of width ``hidden``, ``layers``, ``heads`` and ``dropout`` starts from random weights.
+    ``kind``: "lstm", or "distilbert" for an encoder; beyond the paper "bag". ``path`` names a pre-trained encoder, as
+    ``pretrained`` reads it; without it a DistilBERT of width ``hidden``, ``layers``, ``heads`` and ``dropout`` starts
+    from random weights.
     ``inner_epochs`` are those of the inner loop, in each outer iteration.
     """
 
@@ -150,8 +185,8 @@ class TamConfig:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.kind not in ("lstm", "distilbert"):
-            raise ValueError(f"unknown TAM {self.kind!r}; known: lstm, distilbert")
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown TAM {self.kind!r}; known: {', '.join(KINDS)}")
 
     @property
     def training(self) -> dict[str, Any]:
@@ -179,6 +214,8 @@ class TamConfig:
             torch.manual_seed(seed)
             if self.kind == "lstm":
                 return BiLSTM(len(tokenizer), classes, embedding=self.embedding, hidden=self.hidden)
+            if self.kind == "bag":
+                return Bag(len(tokenizer), classes, embedding=self.embedding, dropout=self.dropout)
             if self.path is not None:
                 return Encoder(_pretrained(self.path, classes))
             from transformers import DistilBertForSequenceClassification

@@ -18,12 +18,12 @@ from sungen_lib import execute, experiments, runs, tasks
 from sungen_lib.experiments import Experiment
 from sungen_lib.models import TamConfig
 from sungen_lib.reweight import PILOT
-from sungen_lib.runs import Data, Run, Spec, Synthetic, Weights
+from sungen_lib.runs import Data, Run, Spec, Synthetic, Trust, Weights
 
 # What one GPU of 2022 or later sustains: a small LSTM at batch 32 waits for its recurrence, a transformer is fed well.
-OPERATIONS_A_SECOND = {"lstm": 2e12, "distilbert": 4e13, "plm": 4e13}
+OPERATIONS_A_SECOND = {"lstm": 2e12, "bag": 2e12, "distilbert": 4e13, "plm": 4e13}
 # Multiplications and additions for one token in one forward pass, two a parameter; a training step costs three passes.
-OPERATIONS_A_TOKEN = {"lstm": 2 * 2 * 600 * (100 + 150), "distilbert": 2 * 66e6, "plm": 2 * 1.56e9}
+OPERATIONS_A_TOKEN = {"lstm": 2 * 2 * 600 * (100 + 150), "bag": 2 * 2 * 100, "distilbert": 2 * 66e6, "plm": 2 * 1.56e9}
 TRAININGS = {"coteaching": 2, "meta_weight_net": 3}  # networks, or passes of the lookahead, for one of plain training
 TOKENS = {"synthetic": 30, "gold": 100}  # a text's mean length: measured on GPT2-XL's IMDb texts; a round number
 
@@ -88,6 +88,8 @@ def describe(spec: Spec) -> str:
     if isinstance(spec, Weights):
         outer = spec.outer_loss + ("" if spec.outer is None else ", gold outer set")
         return f"weights: {spec.train.task}, {spec.tam.kind}, seed {spec.seed} ({outer})"
+    if isinstance(spec, Trust):
+        return f"trust: {spec.train.task}, {spec.tam.kind}, seed {spec.seed} ({spec.by})"
     who = spec.plm or (spec.tam.kind if spec.tam else "linear")
     size = "" if spec.budget is None else f", {spec.budget:,} rows"
     return f"{spec.method}: {spec.test.task}, {who}, seed {spec.seed}{size}"
@@ -102,6 +104,8 @@ def hours(spec: Spec) -> float:
         # An iteration: an epoch of training (3 passes), the outer gradient (3), the derivative along it (2).
         pilots = PILOT * len(spec.outer_lr) if isinstance(spec.outer_lr, tuple) else 0
         return (spec.iterations + pilots) * _hours(spec.tam.kind, 3 * train + 3 * outer + 2 * train)
+    if isinstance(spec, Trust):
+        return _hours(spec.tam.kind, 3 * spec.tam.epochs * TRAININGS.get(spec.by, 1) * _tokens(spec.train))
     test = _tokens(spec.test)
     if spec.plm is not None:
         return _hours("plm", tasks.get(spec.test.task).classes * test)

@@ -150,7 +150,8 @@ def _grid(tidy_df: pd.DataFrame) -> list[list[str]]:
     body = []
     for row, lines in tidy_df.groupby("row", sort=False):
         texts = {line["column"]: _cell_text(line) for line in lines.to_dict("records")}
-        name = f"{row} (ours)" if lines["ours_only"].all() else str(row)
+        mixed = not tidy_df["ours_only"].all()
+        name = f"{row} (ours)" if mixed and lines["ours_only"].all() else str(row)
         body.append([name, *(texts.get(column, "not run") for column in columns)])
     return [header, *body]
 
@@ -185,7 +186,8 @@ def _caption(tidy_df: pd.DataFrame, profile: str) -> str:
         note = f" {DEMO.capitalize()}: the texts and models are small stand-ins."
     elif counts and "paper" not in set(tidy_df["scale"]):
         note = " Not at the paper's scale: numbers get no verdict."
-    return f"Profile {profile}.{note} A cell is our mean ± standard deviation{seeds} (the paper's number)."
+    paper_too = "" if tidy_df["paper"].isna().all() else " (the paper's number)"
+    return f"Profile {profile}.{note} A cell is our mean ± standard deviation{seeds}{paper_too}."
 
 
 def _reasons(tidy_df: pd.DataFrame) -> list[str]:

@@ -42,6 +42,7 @@ from sungen_lib.train import Diverged, Trainer, arithmetic, derived_seed
 T = TypeVar("T")
 
 METHODS = ("difference", "dual", "double_backward")
+OUTER_DRAWS = ("once", "held_out", "swapped")
 RADIUS = 0.002  # length of the central difference's step in parameter space: below is rounding, above truncation
 GUARD_ROWS, GUARD_LIMIT = 1024, 1e-3
 CHECKPOINT_SECONDS = 20.0
@@ -312,10 +313,12 @@ class LearnedWeights:
 def learn_weights(
     train_set: Encoded,
     *,
-    tam: nn.Module,
+    tam: nn.Module | Sequence[nn.Module],
     outer_set: Encoded | None = None,
     outer_size: int = 50_000,
     outer_loss: Loss = reverse_cross_entropy,
+    outer_draw: str = "once",
+    centred: bool = False,
     iterations: int = 50,
     outer_lr: float = 0.25,
     inner_epochs: int = 1,
@@ -336,19 +339,24 @@ def learn_weights(
     replacement, from the training set itself. With ``checkpoint``, a file, work is saved on the way and taken up
     again from there, to the identical result. Raises ``Diverged``, also for weights that collapse, and ``ValueError``
     for a checkpoint of another run.
+
+    Past the paper: ``outer_draw`` "held_out" keeps the drawn samples out of the inner loop (they are weighed all the
+    same), "swapped" also draws others each iteration. ``centred`` takes each class's mean off the meta-gradient, so
+    that classes keep their shares. Several ``tam``, of one kind, give their initial parameters in turns.
     """
     if min(outer_size, iterations, inner_epochs, guard_every) < 1:
         sizes = f"{outer_size=}, {iterations=}, {inner_epochs=}, {guard_every=}"
         raise ValueError(f"sizes and numbers must be positive, got {sizes}")
-    method = _known(method or default_method(tam))
-    if outer_set is None:
-        rng = np.random.default_rng(derived_seed(seed, 0))
-        outer_set = train_set.select(rng.choice(len(train_set), min(outer_size, len(train_set)), replace=False))
-    trainer = Trainer(tam, train_set, lr=inner_lr, batch_size=batch_size, precision=precision)
+    tams = [tam] if isinstance(tam, nn.Module) else list(tam)
+    method = _known(method or default_method(tams[0]))
+    outer = _Outer(train_set, outer_set, size=outer_size, draw=outer_draw, seed=seed)
+    trainers = [Trainer(one, train_set, lr=inner_lr, batch_size=batch_size, precision=precision) for one in tams]
     state = _OuterState(train_set, outer_lr, snapshots)
     identity: dict[str, object] = {
         "seed": seed,
         "outer_lr": outer_lr,
+        "outer_draw": outer_draw,
+        "centred": centred,
         "inner_epochs": inner_epochs,
         "inner_lr": inner_lr,
         "batch_size": batch_size,
@@ -359,7 +367,7 @@ def learn_weights(
     if checkpoint is not None:
         # A function has no name to rely on, but its value at some logits tells it from others.
         identity["outer_loss"] = round(float(outer_loss(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))), 6)
-        identity["digest"] = _digest(train_set, outer_set, tam)
+        identity["digest"] = _digest(train_set, outer.of(1)[0], tams)
         state.resume(Path(checkpoint), identity)
     saved = time.perf_counter()
     done = len(state.history)
@@ -369,27 +377,66 @@ def learn_weights(
         range(done + 1, iterations + 1), desc=progress, initial=done, total=iterations, disable=progress is None
     ):
         start = time.perf_counter()
+        trainer = trainers[(number - 1) % len(trainers)]
+        samples, inside = outer.of(number)
+        weights = state.weights * inside
         trainer.restart()
-        trainer.set_weights(state.weights)
+        trainer.set_weights(weights)
         for epoch in range(inner_epochs):
             trained = trainer.epoch(derived_seed(seed, number, epoch))
-        direction, outer = outer_gradient(tam, outer_set, outer_loss)
+        direction, value = outer_gradient(trainer.model, samples, outer_loss)
         guard = None
         if state.method(method) == "difference" and (number - 1) % guard_every == 0:
-            guard = _guard(tam, train_set, direction, seed=derived_seed(seed, number))
+            guard = _guard(trainer.model, train_set, direction, seed=derived_seed(seed, number))
             state.inexact |= not guard <= GUARD_LIMIT  # NaN is inexact too
-        along = directional(tam, train_set, direction, method=state.method(method))
-        state.update(-(inner_lr / state.weights.sum()) * along)
+        along = directional(trainer.model, train_set, direction, method=state.method(method))
+        gradient = -(inner_lr / weights.sum()) * along
+        state.update(_without_class_means(gradient, train_set) if centred else gradient)
         _refuse_collapse(state.weights, train_set, number)
         state.record(
-            Iteration(number, outer, trained.accuracy, float(state.weights.mean()), time.perf_counter() - start, guard)
+            Iteration(number, value, trained.accuracy, float(state.weights.mean()), time.perf_counter() - start, guard)
         )
         if checkpoint is not None and (time.perf_counter() - saved > CHECKPOINT_SECONDS or number == iterations):
             state.save(Path(checkpoint), identity)
             saved = time.perf_counter()
-    trainer.restart()
-    trainer.graphs = None  # they and the trainer hold each other, and the device's memory
+    for trainer in trainers:
+        trainer.restart()
+        trainer.graphs = None  # they and the trainer hold each other, and the device's memory
     return LearnedWeights(state.weights.cpu().numpy(), state.snapshots, state.history)
+
+
+class _Outer:
+    """The outer set of each iteration, and which samples the inner loop trains on."""
+
+    def __init__(self, train_set: Encoded, given: Encoded | None, *, size: int, draw: str, seed: int) -> None:
+        if draw not in OUTER_DRAWS:
+            raise ValueError(f"unknown outer_draw {draw!r}; known: {', '.join(OUTER_DRAWS)}")
+        if draw != "once" and (given is not None or size >= len(train_set)):
+            raise ValueError(f"outer_draw {draw!r} takes fewer than all samples of the training set, and no outer_set")
+        self.train_set, self.size, self.draw, self.seed = train_set, min(size, len(train_set)), draw, seed
+        self.first = self._drawn(derived_seed(seed, 0)) if given is None else (given, self._all())
+
+    def _all(self) -> Tensor:
+        return torch.ones(len(self.train_set), device=self.train_set.device)
+
+    def _drawn(self, seed: int) -> tuple[Encoded, Tensor]:
+        rows = np.random.default_rng(seed).choice(len(self.train_set), self.size, replace=False)
+        inside = self._all()
+        if self.draw != "once":
+            inside[torch.as_tensor(rows, device=inside.device)] = 0
+        return self.train_set.select(rows), inside
+
+    def of(self, number: int) -> tuple[Encoded, Tensor]:
+        """The outer set, and (N,) 1 for the samples that are trained on, 0 for the others."""
+        if self.draw != "swapped" or number == 1:
+            return self.first
+        return self._drawn(derived_seed(self.seed, 0, number))
+
+
+def _without_class_means(gradient: Tensor, data: Encoded) -> Tensor:
+    counts = torch.bincount(data.labels, minlength=data.classes).clamp(min=1)
+    means = torch.zeros(data.classes, device=gradient.device).index_add_(0, data.labels, gradient) / counts
+    return gradient - means[data.labels]
 
 
 def _refuse_collapse(weights: Tensor, data: Encoded, number: int) -> None:
@@ -424,10 +471,11 @@ def choose_outer_lr(train_set: Encoded, rates: Sequence[float], *, pilot: int = 
     return min(ends, key=lambda rate: float(ends[rate]))
 
 
-def _digest(train_set: Encoded, outer_set: Encoded, tam: nn.Module) -> str:
-    """SHA-256 over the texts, the labels and the TAM's initial parameters."""
+def _digest(train_set: Encoded, outer_set: Encoded, tams: Sequence[nn.Module]) -> str:
+    """SHA-256 over the texts, the labels and the TAMs' initial parameters."""
     digest = hashlib.sha256()
-    for tensor in (*(t for s in (train_set, outer_set) for t in (s.flat, s.lengths, s.labels)), *tam.parameters()):
+    texts = (t for s in (train_set, outer_set) for t in (s.flat, s.lengths, s.labels))
+    for tensor in (*texts, *(parameter for tam in tams for parameter in tam.parameters())):
         digest.update(tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 

@@ -1,8 +1,8 @@
 """``Spec -> Record``: every result is computed once, stored under the hash of what decides it, and shared.
 
-Three kinds of spec, each naming its upstream: ``Synthetic`` (texts written by a PLM), ``Weights`` (learned on a set of
-texts) and ``Run`` (a TAM trained and tested, or a PLM prompted). A spec's hash names its folder in the store, which
-holds the files it produced and, written last, ``record.json``.
+Four kinds of spec, each naming its upstream: ``Synthetic`` (texts written by a PLM), ``Weights`` (learned on a set of
+texts), ``Trust`` (another method's opinion of each text) and ``Run`` (a TAM trained and tested, or a PLM prompted). A
+spec's hash names its folder in the store, which holds the files it produced and, written last, ``record.json``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,13 +37,15 @@ from sungen_lib.generate import Sampling, generate
 from sungen_lib.losses import LOSSES
 from sungen_lib.models import TamConfig, has_no_words, pretrained
 from sungen_lib.reweight import LearnedWeights, choose_outer_lr, learn_weights, load_weights
-from sungen_lib.train import Diverged, Epoch, epochs, evaluate
+from sungen_lib.theory import class_noise, uniform_noise
+from sungen_lib.train import Diverged, Epoch, derived_seed, epochs, evaluate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # Raise a stage's revision when its results change; a golden-value test for each stage notices if it was forgotten.
-REVISIONS = {"synthetic": 1, "weights": 1, "run": 1}
+REVISIONS = {"synthetic": 1, "weights": 1, "trust": 1, "run": 1}
+NOISES: dict[str, Callable[[float, int], np.ndarray]] = {"uniform": uniform_noise, "class": class_noise}
 TEXTS_SEED = 0  # texts stay fixed across seeds
 LINEAR = "TF-IDF + logistic regression"
 SEEDLESS = ("prompting", LINEAR)  # methods in which nothing is random
@@ -54,18 +56,26 @@ SEEDLESS = ("prompting", LINEAR)  # methods in which nothing is random
 
 @dataclass(frozen=True)
 class Gold:
-    """Human-labelled rows: ``rows`` of a split (``None``: all), from the embedded world, a data folder or the hub."""
+    """Human-labelled rows: ``rows`` of a split (``None``: all), from the embedded world, a data folder or the hub.
+
+    ``noise`` "uniform" or "class" plants label flips at ``noise_rate`` (a key of ``NOISES``).
+    """
 
     task: str
     split: str
     source: str
     rows: int | None
     fingerprint: str
+    noise: str | None = None
+    noise_rate: float = 0.0
 
 
 @dataclass(frozen=True)
 class Synthetic:
-    """PLM-written rows of a task: generated (``embedded``, ``hub``) or read from a data folder."""
+    """PLM-written rows of a task: generated (``embedded``, ``hub``) or read from a data folder.
+
+    ``start``: how many other rows come before them; sets that start elsewhere share none with those that end there.
+    """
 
     task: str
     plm: str
@@ -74,6 +84,7 @@ class Synthetic:
     fingerprint: str
     sampling: Sampling | None = None
     revision: int = field(default_factory=lambda: REVISIONS["synthetic"])
+    start: int = 0
 
 
 Data = Gold | Synthetic
@@ -83,7 +94,7 @@ Data = Gold | Synthetic
 class Weights:
     """Sample weights learned by ``learn_weights``; ``outer`` names another outer set than a part of ``train``.
 
-    Of several rates in ``outer_lr``, ``choose_outer_lr`` takes one.
+    Of several rates in ``outer_lr``, ``choose_outer_lr`` takes one. ``initialisations`` of the TAM take turns.
     """
 
     train: Data
@@ -98,6 +109,22 @@ class Weights:
     snapshots: tuple[int, ...] = (0, 5, 10, 50)
     threads: int = 1
     revision: int = field(default_factory=lambda: REVISIONS["weights"])
+    outer_draw: str = "once"
+    centred: bool = False
+    initialisations: int = 1
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far another method trusts each label of ``train``: ``by`` is one of ``methods.TRUSTS``."""
+
+    train: Data
+    by: str
+    tam: TamConfig
+    seed: int
+    device: str
+    threads: int = 1
+    revision: int = field(default_factory=lambda: REVISIONS["trust"])
 
 
 @dataclass(frozen=True)
@@ -106,15 +133,16 @@ class Run:
     PLM, prompted (``plm``).
 
     ``selection`` and ``training`` are those of ``methods``; ``loss`` is for plain training ("fit"). ``curve`` also
-    tests after every epoch of plain training.
+    tests after every epoch of plain training. Of several ``weights`` the mean counts. On synthetic rows, which serve
+    to choose among variants, the robust loss is measured, too.
     """
 
     method: str
-    test: Gold
+    test: Data
     device: str
     train: Data | None = None
     tam: TamConfig | None = None
-    weights: Weights | None = None
+    weights: Weights | tuple[Weights, ...] | None = None
     selection: str = "first"
     budget: int | None = None
     loss: str = "ce"
@@ -126,7 +154,7 @@ class Run:
     revision: int = field(default_factory=lambda: REVISIONS["run"])
 
 
-Spec = Synthetic | Weights | Run
+Spec = Synthetic | Weights | Trust | Run
 
 
 def identify(spec: Spec) -> str:
@@ -142,15 +170,26 @@ def _told(value: Any) -> Any:
     if is_dataclass(value):
         told = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
         return [type(value).__name__, {name: _told(item) for name, item in told.items()}]
-    return list(value) if isinstance(value, tuple) else value
+    return [_told(item) for item in value] if isinstance(value, tuple) else value
 
 
 def upstream(spec: Spec) -> list[Spec]:
     """The specs whose results ``spec`` reads; gold data and files of a data folder are not runs."""
-    if isinstance(spec, Synthetic):
-        return []
-    parents = [spec.train, spec.outer] if isinstance(spec, Weights) else [spec.train, spec.weights]
+    parents: list[Any] = []
+    if isinstance(spec, Run):
+        parents = [spec.train, *weights_of(spec), spec.test]
+    elif isinstance(spec, Weights):
+        parents = [spec.train, spec.outer]
+    elif isinstance(spec, Trust):
+        parents = [spec.train]
     return [p for p in parents if isinstance(p, Weights) or (isinstance(p, Synthetic) and p.source != "folder")]
+
+
+def weights_of(spec: Run) -> tuple[Weights, ...]:
+    """The weights that a run uses: none, one, or several to be averaged."""
+    if spec.weights is None:
+        return ()
+    return spec.weights if isinstance(spec.weights, tuple) else (spec.weights,)
 
 
 # --- the store --------------------------------------------------------------------------------------------------------
@@ -304,6 +343,10 @@ def _device_name(device: str) -> str:
 @lru_cache(maxsize=8)
 def load(spec: Data, data_dir: str | None = None) -> Examples:
     """The rows a ``Gold`` or ``Synthetic`` spec names; generated texts must be in the store already."""
+    if isinstance(spec, Gold) and spec.noise is not None:
+        clean = load(replace(spec, noise=None, noise_rate=0.0), data_dir)
+        transition = NOISES[spec.noise](spec.noise_rate, len(clean.label_names))
+        return data.with_noise(clean, transition, seed=TEXTS_SEED)
     if isinstance(spec, Gold) and spec.source == "embedded":
         assert spec.rows is not None
         return embedded.gold(spec.task, spec.split, spec.rows)
@@ -320,16 +363,19 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
         raise DataMissing(f"no data folder given: {spec.task} is read from one at this profile (data_dir)")
     source = data.GOLD if isinstance(spec, Gold) else spec.plm
     everything = data.load(data_dir, spec.task, source, spec.split if isinstance(spec, Gold) else "train")
-    if isinstance(spec, Synthetic) and len(everything) < spec.rows:
-        raise DataMissing(f"{spec.rows:,} rows by {spec.plm} for {spec.task} are needed, there are {len(everything):,}")
-    return _some(everything, spec.rows)
+    if isinstance(spec, Gold):
+        return _some(everything, spec.rows)
+    needed = spec.start + spec.rows
+    if len(everything) < needed:
+        raise DataMissing(f"{needed:,} rows by {spec.plm} for {spec.task} are needed, there are {len(everything):,}")
+    return _some(everything, spec.rows, start=spec.start)
 
 
-def _some(everything: Examples, rows: int | None) -> Examples:
-    """``rows`` of them, chosen at random, or all."""
+def _some(everything: Examples, rows: int | None, *, start: int = 0) -> Examples:
+    """``rows`` of them, in a random order from ``start`` on, or all."""
     if rows is None:
         return everything
-    return everything.select(np.random.default_rng(TEXTS_SEED).permutation(len(everything))[:rows])
+    return everything.select(np.random.default_rng(TEXTS_SEED).permutation(len(everything))[start : start + rows])
 
 
 def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, Any]:
@@ -340,7 +386,7 @@ def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, 
         model=model,
         tokenizer=tokenizer,
         rows=spec.rows,
-        seed=TEXTS_SEED,
+        seed=derived_seed(TEXTS_SEED, spec.start) if spec.start else TEXTS_SEED,
         sampling=spec.sampling,
         shard_size=min(1024, max(64, spec.rows // 2)),  # small sets would waste most of a large shard
         folder=place / "shards",
@@ -378,11 +424,14 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
     if spec.outer is not None:
         outer = load(spec.outer, data_dir)
         outer_set = encode(outer, tokenizer, max_length=spec.tam.max_length, device=spec.device)
+    seeds = [spec.seed, *(derived_seed(spec.seed, 3, number) for number in range(1, spec.initialisations))]
     settings: dict[str, Any] = {
-        "tam": spec.tam.build(tokenizer, train_set.classes, seed=spec.seed),
+        "tam": [spec.tam.build(tokenizer, train_set.classes, seed=seed) for seed in seeds],
         "outer_set": outer_set,
         "outer_size": spec.outer_size,
         "outer_loss": LOSSES[spec.outer_loss],
+        "outer_draw": spec.outer_draw,
+        "centred": spec.centred,
         "inner_epochs": spec.tam.inner_epochs,
         "inner_lr": spec.tam.lr,
         "batch_size": spec.tam.batch_size,
@@ -425,7 +474,7 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
         return _prompt(spec, place, data_dir)
     if spec.tam is None:
         return _linear(spec, place, data_dir)
-    weights = None if spec.weights is None else learned(spec.weights).weights
+    weights = _mean_weights(spec)
     rows = _rows(spec, data_dir, weights)
     tokenizer = spec.tam.tokenizer(rows)
     train_set = encode(rows, tokenizer, max_length=spec.tam.max_length, device=spec.device)
@@ -444,7 +493,15 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
         curve.append(entry)
     result = evaluate(model, test())
     _save_correct(place, result.correct)
-    return {"accuracy": result.accuracy, "loss": result.loss, "rows": len(train_set), "curve": curve}
+    metrics = {"accuracy": result.accuracy, "loss": result.loss, "rows": len(train_set), "curve": curve}
+    if isinstance(spec.test, Synthetic):
+        metrics["robust_loss"] = evaluate(model, test(), loss=LOSSES["rce"]).loss
+    return metrics
+
+
+def _mean_weights(spec: Run) -> np.ndarray | None:
+    several = [learned(weights).weights for weights in weights_of(spec)]
+    return np.stack(several).mean(axis=0) if several else None
 
 
 def _rows(spec: Run, data_dir: str | None, weights: np.ndarray | None = None) -> Examples:
@@ -475,12 +532,32 @@ def _training(
 
 def _linear(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
     """TF-IDF and logistic regression instead of a TAM."""
-    rows = _rows(spec, data_dir)
-    model = tfidf_logreg.fit(rows)
+    weights = _mean_weights(spec)
+    rows = _rows(spec, data_dir, weights)
+    model = tfidf_logreg.fit(rows, sample_weight=weights if spec.selection == "weighted" else None)
     test = load(spec.test, data_dir)
     correct = tfidf_logreg.predict(model, test) == test.labels
     _save_correct(place, correct)
-    return {"accuracy": float(correct.mean()), "rows": len(rows)}
+    metrics = {"accuracy": float(correct.mean()), "rows": len(rows)}
+    if isinstance(spec.test, Synthetic):
+        logits = torch.as_tensor(tfidf_logreg.probabilities(model, test)).log()
+        metrics["robust_loss"] = float(LOSSES["rce"](logits, torch.as_tensor(test.labels)).mean())
+    return metrics
+
+
+def _trust(spec: Trust, place: Path, data_dir: str | None) -> dict[str, Any]:
+    pool = load(spec.train, data_dir)
+    scores = methods.trust(spec.by, pool, tam=spec.tam, seed=spec.seed, device=spec.device)
+    with atomic_path(place / "trust.safetensors") as temporary:
+        save_file({"trust": scores.astype(np.float32)}, temporary)
+    return {"rows": len(scores)}
+
+
+def trust(spec: Trust | Weights) -> np.ndarray:
+    """(N,) the trust of a finished spec in each label; of weights, the weights. NaN where a method has none."""
+    if isinstance(spec, Weights):
+        return learned(spec).weights
+    return load_file(folder(identify(spec)) / "trust.safetensors")["trust"]
 
 
 def _prompt(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
@@ -498,4 +575,9 @@ def _save_correct(place: Path, correct: np.ndarray) -> None:
         save_file({"correct": correct.astype(np.uint8)}, temporary)
 
 
-_STAGES: Mapping[type, Callable[..., dict[str, Any]]] = {Synthetic: _synthetic, Weights: _weights, Run: _run}
+_STAGES: Mapping[type, Callable[..., dict[str, Any]]] = {
+    Synthetic: _synthetic,
+    Weights: _weights,
+    Trust: _trust,
+    Run: _run,
+}

@@ -42,6 +42,16 @@ def uniform_noise(rates: float | Array, classes: int) -> Array:
     return np.where(np.eye(classes, dtype=bool), 1.0 - rates, rates / (classes - 1))
 
 
+def class_noise(rate: float, classes: int) -> Array:
+    """(K, K) transition of class-dependent noise: a label becomes the next class (the last the first), at 1.5 times
+    ``rate`` in classes 0, 2, ..., at half of it in the others.
+
+    ``rate`` is then the mean over classes if their number is even. Within the limits of Property 1 below 1/3.
+    """
+    rates = rate * np.where(np.arange(classes) % 2 == 0, 1.5, 0.5)
+    return np.asarray(np.diag(1 - rates) + np.roll(np.diag(rates), 1, axis=1))
+
+
 def noisy(joint: Array, transition: Array) -> Array:
     """(n, K) joint distribution of inputs and noisy labels."""
     return (joint[:, None, :] @ transition).reshape(joint.shape)

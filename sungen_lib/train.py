@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from sungen_lib.encode import Encoded, shuffled_batches, sorted_batches
 from sungen_lib.losses import Loss, cross_entropy
-from sungen_lib.models import BiLSTM
+from sungen_lib.models import Bag, BiLSTM
 
 WIDTH_STEP = 8  # on CUDA batches are padded to a multiple of this, so that a few captured graphs serve all
 
@@ -104,7 +104,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True, capturable=cuda)
         self.weights = torch.ones(len(train_set), device=train_set.device)
         self.totals = torch.zeros(2, device=train_set.device)  # sum of losses, number correct
-        rowwise = not cuda and isinstance(model, BiLSTM) and model.embedding.weight.requires_grad
+        rowwise = not cuda and isinstance(model, (BiLSTM, Bag)) and model.embedding.weight.requires_grad
         self._embedding = _RowwiseGradient(model.embedding) if rowwise else None  # type: ignore[arg-type]
         device = train_set.device
         self.graphs = StepGraphs(self.step, torch.zeros(batch_size, dtype=torch.int64, device=device)) if cuda else None

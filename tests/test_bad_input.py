@@ -204,7 +204,7 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda place: runs.load_plm(str(plm_in(place))),
         "no PLM could be loaded from '.*encoder': ",
     ),
-    "unknown TAM": (lambda place: TamConfig("gru"), "unknown TAM 'gru'; known: lstm, distilbert"),
+    "unknown TAM": (lambda place: TamConfig("gru"), "unknown TAM 'gru'; known: lstm, distilbert, bag"),
     "weights that are none": (lambda place: load_weights(place / "config.json"), "config.json holds no weights"),
     "somebody else's weights": (lambda place: load_weights(foreign(place)), "other.safetensors holds no weights"),
     "NaN among weights": (lambda place: weighted([1.0, float("nan")]), "sample weights must be finite"),

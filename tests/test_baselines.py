@@ -267,7 +267,8 @@ def test_meta_weight_net_repeats_itself() -> None:
 
     def trained(seed: int) -> Tensor:
         tam = model()
-        history = meta_weight_net.train(tam, train_set, meta_set, epochs=2, seed=seed)
+        history, weights = meta_weight_net.train(tam, train_set, meta_set, epochs=2, seed=seed)
+        assert weights.shape == (48,) and 0 < weights.min() < weights.max() < 1
         assert [epoch.number for epoch in history] == [1, 2]
         return state(tam)
 

@@ -10,7 +10,7 @@ import pytest
 
 from sungen_lib import methods, plan, runs, suite, train
 from sungen_lib.baselines import tfidf_logreg
-from sungen_lib.runs import Gold, Run, Spec, Weights
+from sungen_lib.runs import Gold, Run, Spec, Trust, Weights
 
 
 def kind(spec: Spec) -> tuple[object, ...]:
@@ -18,9 +18,12 @@ def kind(spec: Spec) -> tuple[object, ...]:
     if isinstance(spec, Run):
         tam = spec.tam and spec.tam.kind
         about = (spec.method, tam, spec.selection, spec.training, spec.loss, spec.curve, type(spec.train))
-        return (*about, spec.weights and kind(spec.weights))
+        return (*about, type(spec.test), *map(kind, runs.weights_of(spec)))
     if isinstance(spec, Weights):
-        return "weights", spec.tam.kind, spec.outer_loss, type(spec.outer), type(spec.train)
+        options = spec.outer_draw, spec.centred, spec.initialisations > 1
+        return "weights", spec.tam.kind, spec.outer_loss, type(spec.outer), type(spec.train), *options
+    if isinstance(spec, Trust):
+        return "trust", spec.by
     return ("texts",)
 
 
@@ -76,7 +79,7 @@ def test_no_run_of_any_notebook_reads_a_test_set_before_it_is_trained(events: li
         # A curve is the test accuracy after each epoch: read between epochs, and only drawn.
         assert read_too_early(spec, events) == bool(getattr(spec, "curve", False)), spec
         trained += "train" in events and "test" in events
-        if isinstance(spec, Run):
+        if isinstance(spec, Run) and isinstance(spec.test, Gold):
             assert "test" in events
         else:
             assert "test" not in events

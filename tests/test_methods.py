@@ -109,7 +109,12 @@ def test_meta_weight_net_never_trains_on_its_meta_set(monkeypatch: pytest.Monkey
     tokenizer = TAM.tokenizer(pool)
     data = encode(pool, tokenizer, max_length=512)
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(meta_weight_net, "train", lambda model, own, meta, **_: seen.update(own=own, meta=meta) or [])
+
+    def train(model: object, own: object, meta: object, **_: object) -> tuple[list[object], None]:
+        seen.update(own=own, meta=meta)
+        return [], None
+
+    monkeypatch.setattr(meta_weight_net, "train", train)
     methods.fit_baseline("meta_weight_net", TAM.build(tokenizer, 2, seed=1), data, pool, tokenizer, tam=TAM, seed=1)
     assert torch.equal(seen["own"].labels, data.labels[:90]) and torch.equal(seen["meta"].labels, data.labels[90:])
 

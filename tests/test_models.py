@@ -198,7 +198,7 @@ def test_a_bad_path_is_one_clear_sentence(bert_folder: Path, tmp_path: Path) -> 
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown TAM 'bilstm'; known: lstm, distilbert"):
+    with pytest.raises(ValueError, match="unknown TAM 'bilstm'; known: lstm, distilbert, bag"):
         TamConfig(kind="bilstm")
 
 

@@ -20,7 +20,7 @@ import pytest
 from sungen_lib import data, embedded, execute, paper, report, runs
 from sungen_lib.experiments import Experiment, ParameterError
 from sungen_lib.reweight import LearnedWeights, learn_weights
-from sungen_lib.runs import Gold, Run, Spec
+from sungen_lib.runs import Gold, Run, Spec, Weights
 from sungen_lib.train import Diverged
 
 PARAMETERS = {"profile": "tiny", "tasks": ["imdb"], "seeds": [1], "data_dir": None, "device": "cpu", "out": None}
@@ -68,7 +68,7 @@ def test_stage_results_are_the_golden_ones(store: Path) -> None:
     records = one.execute([run])
     texts = runs.load(one.synthetic("imdb"))
     history = records[weights].metrics["history"]
-    assert runs.REVISIONS == {"synthetic": 1, "weights": 1, "run": 1}
+    assert runs.REVISIONS == {"synthetic": 1, "weights": 1, "trust": 1, "run": 1}
     assert texts.texts[0] == GOLDEN["text"]
     # Loose enough for another CPU's rounding, tight enough for another algorithm: the loss falls by 0.003 an iteration.
     assert [entry["outer_loss"] for entry in history] == pytest.approx(GOLDEN["outer_loss"], abs=0.001)
@@ -192,7 +192,7 @@ def test_a_run_on_weights_that_diverged_has_diverged_too(store: Path, monkeypatc
     """Even where a checkpoint of half-learned weights lies there."""
     one = experiment()
     spec = one.sungen("imdb", "lstm", 1)
-    assert spec.weights is not None
+    assert isinstance(spec.weights, Weights)
     half = learn_weights
 
     def collapsing(*arguments: Any, **settings: Any) -> LearnedWeights:

@@ -87,9 +87,10 @@ def train(
     batch_size: int = 32,
     precision: str = "float32",
     seed: int = 0,
-) -> list[Epoch]:
-    """Train ``model`` in place; each ``Epoch`` holds the unweighted loss. ``meta_set`` should share no sample with
-    ``train_set``. Raises ``ValueError`` for an empty set and ``Diverged``."""
+) -> tuple[list[Epoch], np.ndarray]:
+    """Train ``model`` in place; each ``Epoch`` holds the unweighted loss, and each sample's weight in the last one is
+    returned, (N,) in (0, 1). ``meta_set`` should share no sample with ``train_set``. Raises ``ValueError`` for an
+    empty set and ``Diverged``."""
     trainer = MetaTrainer(
         model,
         train_set,
@@ -102,7 +103,8 @@ def train(
         batch_size=batch_size,
         precision=precision,
     )
-    return [trainer.epoch(derived_seed(seed, number), number=number) for number in range(1, epochs + 1)]
+    history = [trainer.epoch(derived_seed(seed, number), number=number) for number in range(1, epochs + 1)]
+    return history, trainer.weights.cpu().numpy()
 
 
 class MetaTrainer(Trainer):

@@ -30,6 +30,13 @@ def predict(model: Pipeline, data: Examples) -> np.ndarray:
     return np.asarray(model.predict(_texts(data)))
 
 
+def probabilities(model: Pipeline, data: Examples) -> np.ndarray:
+    """(N, K) class probabilities; 0 for a class that the model was not trained on."""
+    known = np.zeros((len(data), len(data.label_names)))
+    known[:, model.classes_] = model.predict_proba(_texts(data))
+    return known
+
+
 def out_of_fold(train: Examples, *, folds: int = 5, seed: int = 0) -> np.ndarray:
     """(N, K) class probabilities of each sample by a model that was not trained on it (stratified cross-validation).
 

@@ -1,0 +1,375 @@
+"""Past the paper: options of ``learn_weights``, the bag of n-grams, choosing among variants, planted label noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import keyword_examples, keyword_set, keyword_vocabulary
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from test_reweight import QUICK, learn, noisy_set, small_tam
+from test_runs import experiment
+from torch import nn
+
+from sungen_lib import data, embedded, execute, methods, reweight, runs, theory
+from sungen_lib.encode import Encoded, Vocabulary, encode
+from sungen_lib.experiments import chosen_by_synthetic
+from sungen_lib.losses import cross_entropy
+from sungen_lib.models import Bag, TamConfig
+from sungen_lib.reweight import learn_weights
+from sungen_lib.train import Trainer
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    runs.load.cache_clear()
+    return tmp_path / "store"
+
+
+# --- options of learn_weights -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[int], set[int]]]:
+    """Of each iteration: the samples the inner loop trains on, and those of the outer set, by their first token."""
+    iterations: list[tuple[set[int], set[int]]] = []
+    set_weights, gradient = Trainer.set_weights, reweight.outer_gradient
+
+    def first_tokens(data: Encoded, rows: np.ndarray) -> set[int]:
+        return set(data.flat[data.starts[torch.as_tensor(rows)]].tolist())
+
+    def spy_weights(self: Trainer, weights: torch.Tensor) -> None:
+        iterations.append((first_tokens(self.train_set, np.flatnonzero(weights.numpy())), set()))
+        set_weights(self, weights)
+
+    def spy_gradient(model: nn.Module, outer_set: Encoded, loss: Any) -> object:
+        iterations[-1] = (iterations[-1][0], first_tokens(outer_set, np.arange(len(outer_set))))
+        return gradient(model, outer_set, loss)
+
+    monkeypatch.setattr(Trainer, "set_weights", spy_weights)
+    monkeypatch.setattr(reweight, "outer_gradient", spy_gradient)
+    return iterations
+
+
+def unique_words(n: int = 60) -> tuple[Encoded, nn.Module]:
+    """Texts of one word each, all different, so that a token tells the sample."""
+    words = [f"unique{i}" for i in range(n)]
+    vocabulary = Vocabulary(words)
+    tam = TamConfig(embedding=4, hidden=3).build(vocabulary, 2, seed=0)
+    return encode(data.examples(words, np.arange(n) % 2, ("a", "b")), vocabulary), tam
+
+
+def test_the_papers_outer_set_is_trained_on(seen: list[tuple[set[int], set[int]]]) -> None:
+    train_set, tam = unique_words()
+    learn_weights(train_set, tam=tam, outer_size=20, iterations=2)
+    assert all(len(inner) == 60 and len(outer) == 20 for inner, outer in seen)
+
+
+@pytest.mark.parametrize("draw", ["held_out", "swapped"])
+def test_an_outer_set_can_be_kept_out_of_the_inner_loop(draw: str, seen: list[tuple[set[int], set[int]]]) -> None:
+    train_set, tam = unique_words()
+    learned = learn_weights(train_set, tam=tam, outer_size=20, iterations=3, outer_draw=draw)
+    for inner, outer in seen:
+        assert len(outer) == 20 and len(inner) == 40 and not inner & outer
+    assert (seen[0][1] == seen[1][1] == seen[2][1]) == (draw == "held_out")
+    assert (learned.weights != 0.5).all()  # those outside are weighed, too
+
+
+def test_an_outer_set_that_cannot_be_kept_out_is_refused() -> None:
+    train_set, tam = unique_words()
+    for options in ({"outer_size": 60}, {"outer_size": 10, "outer_set": train_set}):
+        with pytest.raises(ValueError, match="'held_out' takes fewer than all samples"):
+            learn_weights(train_set, tam=tam, outer_draw="held_out", **options)
+    with pytest.raises(ValueError, match="unknown outer_draw 'twice'; known: once, held_out, swapped"):
+        learn_weights(train_set, tam=tam, outer_draw="twice")
+
+
+def test_centred_meta_gradients_have_no_mean_in_any_class() -> None:
+    train_set = keyword_set(50, classes=3)
+    gradient = torch.randn(50) + 2.0 * train_set.labels
+    centred = reweight._without_class_means(gradient, train_set)
+    for label in range(3):
+        mask = train_set.labels == label
+        assert abs(float(centred[mask].mean())) < 1e-6
+        torch.testing.assert_close(centred[mask].std(), gradient[mask].std())
+
+
+def test_centring_keeps_classes_from_drifting_apart() -> None:
+    train_set, wrong = noisy_set()
+    one_sided = wrong & (train_set.labels.numpy() == 0)  # only class 0 has wrong labels: its mean falls
+    labels = np.where(wrong & ~one_sided, 1 - train_set.labels.numpy(), train_set.labels.numpy())
+    train_set = train_set.with_labels(labels)
+
+    def gap(weights: np.ndarray) -> float:
+        return abs(float(weights[labels == 0].mean() - weights[labels == 1].mean()))
+
+    plain, centred = learn(train_set).weights, learn(train_set, centred=True).weights
+    assert gap(centred) < 0.5 * gap(plain)
+    assert roc_auc_score(~one_sided, centred) > 0.85
+
+
+def test_several_initialisations_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    train_set, wrong = noisy_set()
+    tams = [TamConfig(embedding=8, hidden=8).build(keyword_vocabulary(), 2, seed=seed) for seed in (0, 1)]
+    before = [{name: value.clone() for name, value in tam.state_dict().items()} for tam in tams]
+    used: list[nn.Module] = []
+    gradient = reweight.outer_gradient
+
+    def spy(model: nn.Module, outer_set: Encoded, loss: Any) -> object:
+        used.append(model)
+        return gradient(model, outer_set, loss)
+
+    monkeypatch.setattr(reweight, "outer_gradient", spy)
+    learned = learn_weights(train_set, tam=tams, **(QUICK | {"iterations": 5}))
+    assert used == [tams[0], tams[1], tams[0], tams[1], tams[0]]
+    assert roc_auc_score(~wrong, learned.weights) > 0.9
+    for tam, start in zip(tams, before, strict=True):
+        assert all(torch.equal(value, start[name]) for name, value in tam.state_dict().items())
+
+
+def test_a_list_of_one_is_the_one_to_the_bit() -> None:
+    train_set, _ = noisy_set(80)
+    alone = learn_weights(train_set, tam=small_tam(), **QUICK).weights
+    assert np.array_equal(alone, learn_weights(train_set, tam=[small_tam()], **QUICK).weights)
+
+
+@pytest.mark.parametrize("option", [{"outer_draw": "swapped", "outer_size": 30}, {"centred": True}])
+def test_options_survive_a_restart(option: dict[str, Any], tmp_path: Path) -> None:
+    train_set, _ = noisy_set(80)
+    whole = learn(train_set, **option).weights
+    path = tmp_path / "weights.safetensors"
+    learn(train_set, checkpoint=path, **(option | {"iterations": 3}))
+    assert np.array_equal(learn(train_set, checkpoint=path, **option).weights, whole)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        learn(train_set, checkpoint=path)
+
+
+# --- the bag of n-grams -----------------------------------------------------------------------------------------------
+
+
+def test_the_bag_is_the_mean_over_words_and_word_pairs() -> None:
+    vocabulary, texts = keyword_vocabulary(), keyword_examples(20)
+    model = Bag(len(vocabulary), 2, embedding=6).double().eval()
+    logits = model(encode(texts, vocabulary).batch(np.arange(20)))
+    table, size = model.embedding.weight, len(vocabulary)
+    for text, row in zip(texts.texts, logits, strict=True):
+        ids = vocabulary.ids(text)
+        pairs = [size + (a * 1_000_003 + b) % size for a, b in pairwise(ids)]
+        mean = table[ids + pairs].mean(dim=0)
+        torch.testing.assert_close(row, model.linear.weight @ mean + model.linear.bias)
+
+
+def test_the_bag_drops_features_in_training_only() -> None:
+    vocabulary = keyword_vocabulary()
+    model = Bag(len(vocabulary), 2, embedding=6, dropout=0.5)
+    batch = keyword_set(20).batch(np.arange(20))
+    assert torch.equal(model.eval()(batch), model(batch))
+    model.train()
+    assert not torch.equal(model(batch), model(batch))
+
+
+def test_the_bag_s_meta_gradient_is_that_of_float64_autograd() -> None:
+    train_set = keyword_set(30)
+    model = Bag(len(keyword_vocabulary()), 2, embedding=6, dropout=0.5)
+    direction, _ = reweight.outer_gradient(model, keyword_set(20, seed=1), cross_entropy)
+    along = reweight.directional(model, train_set, direction)
+    exact = reweight.directional(
+        model.double(), train_set, {n: v.double() for n, v in direction.items()}, method="double_backward"
+    )
+    torch.testing.assert_close(along.double(), exact, rtol=1e-4, atol=1e-9)
+
+
+def test_weights_learned_with_the_bag_find_wrong_labels() -> None:
+    train_set, wrong = noisy_set()
+    tam = TamConfig("bag", embedding=8, dropout=0.2).build(keyword_vocabulary(), 2, seed=0)
+    learned = learn_weights(train_set, tam=tam, **(QUICK | {"inner_lr": 0.05}))
+    assert roc_auc_score(~wrong, learned.weights) > 0.9
+
+
+# --- runs of variants, and the choice ---------------------------------------------------------------------------------
+
+
+def test_validation_rows_are_others_than_the_pools(store: Path) -> None:
+    one = experiment()
+    validation = one.validation("imdb")
+    assert (validation.start, validation.rows) == (96, 24)
+    execute.execute([validation, one.synthetic("imdb")], progress=None)
+    pool, further = runs.load(one.synthetic("imdb")), runs.load(validation)
+    assert len(further) == 24 and further.texts[:10] != pool.texts[:10]
+
+
+def test_validation_rows_of_a_folder_are_disjoint_from_the_pool(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    everything = keyword_examples(50)
+    data.write_jsonl(folder / "imdb" / "gpt2-xl" / "train.jsonl", data.examples(
+        [f"text {i}" for i in range(50)], everything.labels, ("negative", "positive")))  # fmt: skip
+    (folder / "imdb" / "labels.json").write_text('["negative", "positive"]')
+    pool = runs.Synthetic("imdb", "gpt2-xl", "folder", 30, "f")
+    first, rest = runs.load(pool, str(folder)), runs.load(replace(pool, start=30, rows=20), str(folder))
+    assert len(set(first.idx)) == 30 and set(first.idx) | set(rest.idx) == set(range(50))
+    with pytest.raises(data.DataMissing, match="51 rows by gpt2-xl for imdb are needed, there are 50"):
+        runs.load(replace(pool, start=30, rows=21), str(folder))
+
+
+def variants(seeds: tuple[int, ...] = (1,)) -> dict[str, list[runs.Run]]:
+    one = experiment()
+    validation = one.validation("imdb")
+    makes: dict[str, dict[str, Any]] = {"SunGen": {}, "held out": {"outer_draw": "held_out"}, "centred": {"centred": True}}
+    return {
+        name: [replace(one.sungen("imdb", "lstm", seed, **changes), test=validation) for seed in seeds]
+        for name, changes in makes.items()
+    }
+
+
+def test_the_robust_loss_is_4_times_the_missing_probability(store: Path) -> None:
+    one = experiment()
+    validation = one.validation("imdb")
+    linear = replace(one.linear(runs.LINEAR, "imdb", 1), test=validation)
+    records = execute.execute([linear, *variants()["SunGen"]], progress=None)
+    texts = runs.load(validation)
+    model = runs.tfidf_logreg.fit(runs.load(one.synthetic("imdb")).select(np.arange(48)))
+    given = runs.tfidf_logreg.probabilities(model, texts)[np.arange(24), texts.labels]
+    assert records[linear].metrics["robust_loss"] == pytest.approx(4 * (1 - given).mean())
+    assert 0 < records[variants()["SunGen"][0]].metrics["robust_loss"] < 4
+
+
+def test_neither_weights_nor_the_choice_can_see_test_labels(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every gold test label turned round, weights, robust losses and the choice are the same to the bit."""
+
+    def outcome() -> tuple[str, list[float], list[np.ndarray], list[float]]:
+        specs = variants()
+        gold = [experiment().sungen("imdb", "lstm", 1)]
+        records = execute.execute([spec for group in [*specs.values(), gold] for spec in group], jobs=1, progress=None)
+        chosen = chosen_by_synthetic({name: [records[spec] for spec in group] for name, group in specs.items()})
+        losses = [records[group[0]].metrics["robust_loss"] for group in specs.values()]
+        weights = [runs.learned(runs.weights_of(group[0])[0]).weights for group in specs.values()]
+        return chosen, losses, weights, [records[spec].accuracy for spec in gold]
+
+    chosen, losses, weights, accuracy = outcome()
+    gold = embedded.gold
+
+    def turned(task: str, split: str, rows: int) -> data.Examples:
+        found = gold(task, split, rows)
+        return found.with_labels(1 - found.labels) if split == "test" else found
+
+    monkeypatch.setattr(embedded, "gold", turned)
+    monkeypatch.setenv("SUNGEN_STORE", str(store / "other"))
+    runs.load.cache_clear()
+    again = outcome()
+    assert (again[0], again[1]) == (chosen, losses)
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(again[2], weights, strict=True))
+    assert again[3] == pytest.approx([100 - value for value in accuracy])  # the test labels were turned indeed
+
+
+def test_the_choice_refuses_records_that_were_tested_on_gold_rows(store: Path) -> None:
+    one = experiment()
+    spec = one.zerogen("imdb", "lstm", 1)
+    records = execute.execute([spec, *variants()["SunGen"]], progress=None)
+    with pytest.raises(ValueError, match="ZeroGen: variants are chosen by synthetic rows"):
+        chosen_by_synthetic({"SunGen": [records[variants()["SunGen"][0]]], "ZeroGen": [records[spec]]})
+
+
+def record(loss: float, diverged: str | None = None) -> runs.Record:
+    metrics = {} if diverged else {"robust_loss": loss}
+    return runs.Record("id", "run", {}, metrics, 0.0, "cpu", {}, "commit", diverged)
+
+
+def test_the_choice_is_the_least_mean_and_never_a_diverged_one() -> None:
+    table = {"a": [record(1.0), record(1.4)], "b": [record(0.9), record(1.6)], "c": [record(0.1), record(0, "NaN")]}
+    assert chosen_by_synthetic(table) == "a"
+    with pytest.raises(ValueError, match="each has a diverged seed"):
+        chosen_by_synthetic({"c": table["c"]})
+
+
+def test_several_weights_are_averaged(store: Path) -> None:
+    one = experiment()
+    both = tuple(one.weights("imdb", "lstm", seed) for seed in (1, 2))
+    spec = replace(one.sungen("imdb", "lstm", 1), weights=both)
+    assert runs.upstream(spec)[1:] == list(both) and runs.identify(spec) != runs.identify(one.sungen("imdb", "lstm", 1))
+    execute.execute([spec], progress=None)
+    expected = (runs.learned(both[0]).weights.astype(float) + runs.learned(both[1]).weights) / 2
+    assert runs._mean_weights(spec) == pytest.approx(expected, abs=1e-7)
+
+
+def test_the_linear_model_takes_weights(store: Path) -> None:
+    one = experiment()
+    weights = one.weights("imdb", "lstm", 1)
+    spec = replace(one.linear(runs.LINEAR, "imdb", 1), weights=weights, selection="weighted", budget=None)
+    record = execute.execute([spec], progress=None)[spec]
+    pool, test = runs.load(one.synthetic("imdb")), runs.load(one.gold("imdb", "test"))
+    vectors = runs.tfidf_logreg._pipeline()[0].fit(pool.texts)
+    plain = LogisticRegression().fit(
+        vectors.transform(pool.texts), pool.labels, sample_weight=runs.learned(weights).weights
+    )
+    assert record.correct().tolist() == (plain.predict(vectors.transform(test.texts)) == test.labels).tolist()
+
+
+# --- planted noise ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 14])
+def test_class_noise_is_a_transition_within_the_limits(classes: int) -> None:
+    transition = theory.class_noise(0.3, classes)
+    assert transition.sum(axis=1) == pytest.approx(np.ones(classes)) and (transition >= 0).all()
+    assert theory.within_allowed_rates(transition)
+    assert not theory.within_allowed_rates(theory.class_noise(0.34, classes))
+    if classes % 2 == 0:
+        assert 1 - np.diag(transition).mean() == pytest.approx(0.3)
+    assert [transition[i, (i + 1) % classes] for i in range(classes)] == pytest.approx(
+        [0.45, 0.15] * (classes // 2) + [0.45] * (classes % 2)
+    )
+
+
+@pytest.mark.parametrize("noise", ["uniform", "class"])
+def test_planted_flips_follow_the_transition(noise: str) -> None:
+    clean = data.examples(["text"] * 40_000, np.arange(40_000) % 4, ("a", "b", "c", "d"))
+    transition = runs.NOISES[noise](0.3, 4)
+    noisy = data.with_noise(clean, transition, seed=0)
+    counts = np.zeros((4, 4))
+    np.add.at(counts, (clean.labels, noisy.labels), 1e-4)
+    assert counts == pytest.approx(transition, abs=0.02)  # four standard deviations of a share of 10,000
+    assert noisy.texts == clean.texts and not np.array_equal(
+        data.with_noise(clean, transition, seed=1).labels, noisy.labels
+    )
+
+
+def test_noisy_gold_is_the_same_rows_with_other_labels(store: Path) -> None:
+    one = experiment()
+    spec = one.noisy_gold("imdb", rows=80, noise="uniform", rate=0.3)
+    noisy, clean = runs.load(spec), runs.load(replace(spec, noise=None, noise_rate=0.0))
+    assert noisy.texts == clean.texts and 0.1 < (noisy.labels != clean.labels).mean() < 0.5
+
+
+@pytest.mark.parametrize("by", methods.TRUSTS)
+def test_methods_trust_right_labels_more_than_flipped_ones(by: str) -> None:
+    pool = keyword_examples(240)
+    noisy = data.with_noise(pool, theory.uniform_noise(0.2, 2), seed=0)
+    tam = TamConfig("lstm", embedding=8, hidden=8, lr=1e-2, epochs=4, batch_size=8)
+    scores = methods.trust(by, noisy, tam=tam, seed=1)
+    known = ~np.isnan(scores)
+    assert known.sum() == (216 if by == "meta_weight_net" else 240) and known[:216].all()
+    right = (noisy.labels == pool.labels)[known]
+    if by == "meta_weight_net":  # steered by a noisy meta set it may learn anything, and does
+        assert 0 < scores[known].min() < scores[known].max() < 1
+    else:
+        assert roc_auc_score(right, scores[known]) > 0.9
+
+
+def test_an_unknown_trust_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown trust 'oracle'; known: fit, confidence"):
+        methods.trust("oracle", keyword_examples(8), tam=TamConfig())
+
+
+def test_trust_is_a_stage_of_its_own(store: Path) -> None:
+    one = experiment()
+    noisy = one.noisy_gold("imdb", rows=60, noise="class", rate=0.3)
+    spec = runs.Trust(noisy, "cleanlab", one.profile.lstm, 1, "cpu")
+    execute.execute([spec], progress=None)
+    assert runs.trust(spec) == pytest.approx(methods.trust("cleanlab", runs.load(noisy), tam=one.profile.lstm, seed=1))
