@@ -104,9 +104,10 @@ def _processes(number: int) -> Iterator[ProcessPoolExecutor]:
         try:
             yield pool
         except BaseException:
+            workers = list((pool._processes or {}).values())  # which the shutdown forgets
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
+            for worker in workers:
+                worker.terminate()
             raise
 
 

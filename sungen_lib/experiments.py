@@ -20,9 +20,9 @@ from sungen_lib.data import DataMissing
 from sungen_lib.models import TamConfig
 from sungen_lib.paper import Cell
 from sungen_lib.profiles import Profile
-from sungen_lib.runs import Data, Gold, Record, Run, Spec, Synthetic, Weights
+from sungen_lib.runs import Data, Gold, Record, Run, Spec, Synthetic, Trust, Weights
 
-TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT"}
+TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT", "bag": "bag"}
 # The rows of Tables 3, 8 and 11 that are not SunGen's, as changes to ZeroGen's run.
 BASELINES: dict[str, dict[str, Any]] = {
     "Confidence": {"selection": "confidence"},
@@ -109,6 +109,13 @@ def positive_integer(name: str, value: object) -> int:
 def optional_positive_integer(name: str, value: object) -> int | None:
     """An integer above 0, or ``None``; else ``ParameterError``."""
     return None if value is None else positive_integer(name, value)
+
+
+def share(name: str, value: object) -> float:
+    """A number above 0 and below 1, else ``ParameterError``."""
+    if not isinstance(value, float) or not 0 < value < 1:
+        raise ParameterError(f"{name} must be a number between 0 and 1, got {value!r}")
+    return value
 
 
 def positive_numbers(name: str, value: object) -> tuple[float, ...]:
@@ -487,6 +494,21 @@ class Grid:
     def all(self) -> list[Run]:
         """Every run of the grid."""
         return [spec for specs in self.specs.values() for spec in specs]
+
+
+def noise_auc(spec: Trust | Weights, records: Mapping[Spec, Record], data_dir: str | None) -> float:
+    """Area under the ROC curve of a method's trust in noisy gold labels (``spec.train``) against the truth; NaN if it
+    diverged."""
+    from sklearn.metrics import roc_auc_score
+
+    if records[spec].diverged:
+        return float("nan")
+    assert isinstance(spec.train, Gold) and spec.train.noise is not None
+    noisy = runs.load(spec.train, data_dir)
+    right = noisy.labels == runs.load(replace(spec.train, noise=None, noise_rate=0.0), data_dir).labels
+    trust = runs.trust(spec)
+    known = ~np.isnan(trust)
+    return float(roc_auc_score(right[known], trust[known]))
 
 
 def chosen_by_synthetic(variants: Mapping[str, Sequence[Record]]) -> str:

@@ -355,8 +355,6 @@ def learn_weights(
     identity: dict[str, object] = {
         "seed": seed,
         "outer_lr": outer_lr,
-        "outer_draw": outer_draw,
-        "centred": centred,
         "inner_epochs": inner_epochs,
         "inner_lr": inner_lr,
         "batch_size": batch_size,
@@ -364,6 +362,9 @@ def learn_weights(
         "method": method,
         "guard_every": guard_every,
     }
+    # Only what is not the paper's, so that checkpoints older than these options go on.
+    identity |= {} if outer_draw == "once" else {"outer_draw": outer_draw, "outer_size": outer_size}
+    identity |= {"centred": True} if centred else {}
     if checkpoint is not None:
         # A function has no name to rely on, but its value at some logits tells it from others.
         identity["outer_loss"] = round(float(outer_loss(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))), 6)

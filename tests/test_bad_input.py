@@ -118,7 +118,7 @@ PARAMETERS: dict[str, tuple[dict[str, object], str]] = {
     "a task, no list": ({"tasks": "imdb"}, r"tasks must be None or a list such as \[imdb\], got 'imdb'"),
     "no tasks": ({"tasks": []}, "tasks must be None or a list"),
     "a task's file that is not there": ({"tasks": ["/no/such.yaml"]}, "tasks: /no/such.yaml: no such file"),
-    "unknown TAM": ({"tams": ["bert"]}, "each of tams must be one of lstm, distilbert, got 'bert'"),
+    "unknown TAM": ({"tams": ["bert"]}, "each of tams must be one of lstm, distilbert, bag, got 'bert'"),
     "seed zero": ({"seeds": [0]}, "each of seeds must be a positive integer, got 0"),
     "negative seed": ({"seeds": [-1]}, "each of seeds must be a positive integer, got -1"),
     "no seeds": ({"seeds": []}, "seeds must be None or a list of integers"),

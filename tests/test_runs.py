@@ -252,3 +252,14 @@ def test_records_are_plain_json(store: Path) -> None:
         assert json.loads((record.folder / "record.json").read_text())["spec"] == json.loads(json.dumps(asdict(spec)))
     assert embedded.fingerprint() in json.dumps([record.spec for record in records.values()])
     assert paper.published("table01").shape[1] == 3 and report.DEMO_PROFILES
+
+
+def test_an_error_ends_the_other_workers(store: Path) -> None:
+    store.mkdir()
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match="the first error"), execute._processes(2) as pool:
+        sleeping = [pool.submit(time.sleep, 120) for _ in range(2)]
+        while not all(future.running() for future in sleeping):
+            time.sleep(0.1)
+        raise RuntimeError("the first error")
+    assert time.monotonic() - started < 60
