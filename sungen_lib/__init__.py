@@ -21,6 +21,7 @@ Data flows one way, and a module imports only from those above it:
     theory        Property 1, Theorems 2 and 3 on cases small enough to be exact
     profiles      tiny, embedded, small, paper: sizes only
     runs          Spec -> Record: computed once, stored under its hash
+    archive       the records behind committed tables in one file
     execute       many specs, in order of need, by several processes
     cluster       the same on many machines (--ray)
     paper         the published numbers, the claims, verdicts

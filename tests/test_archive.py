@@ -1,0 +1,82 @@
+"""Records packed beside their tables and put back: the same tables without a run."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from test_runs import experiment, lines
+
+from sungen_lib import archive, execute, runs
+from sungen_lib.runs import Spec
+
+
+@pytest.fixture
+def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one table of a finished run, in a store of its own."""
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    runs.load.cache_clear()
+    one = experiment()
+    spec = one.sungen("imdb", "lstm", 1)
+    records = execute.execute([spec], progress=None)
+    folder = tmp_path / "tables" / "tiny"
+    folder.mkdir(parents=True)
+    ids = ", ".join(f'"{record.id}"' for record in records.values())
+    (folder / "table01.json").write_text(f'{{"records": [{ids}]}}')
+    (folder / "figure02.json").write_text("{}")
+    return folder
+
+
+def test_unpacked_records_are_found_and_nothing_is_computed(
+    tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = experiment()
+    run, weights = one.sungen("imdb", "lstm", 1), one.weights("imdb", "lstm", 1)
+    wanted: list[Spec] = [run, weights]
+    before = lines({spec: runs.compute(spec) for spec in wanted})
+    assert archive.main(["pack", str(tables)]) == 0
+    assert not list(tables.glob(".*"))
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "other"))
+    assert runs.find(run) is None
+    assert archive.main(["unpack", str(tables)]) == 0
+    found = {spec: record for spec in wanted if (record := runs.find(spec)) is not None}
+    assert lines(found) == before
+    assert found[run].correct().shape == (64,) and len(runs.learned(weights).weights) == 96
+    assert archive.unpack(tables) == 0  # all there already
+    assert "unpacked 3 records" in capsys.readouterr().out
+    assert not list((tmp_path / "other").rglob("*.jsonl"))  # texts stay behind
+
+
+def test_packing_twice_gives_the_same_bytes(tables: Path) -> None:
+    assert archive.pack(tables) == 3
+    first = (tables / archive.NAME).read_bytes()
+    archive.pack(tables)
+    assert (tables / archive.NAME).read_bytes() == first
+
+
+def test_a_record_that_is_not_there_is_named(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tables / "table02.json").write_text('{"records": ["00000000000000000000"]}')
+    assert archive.main(["pack", str(tables)]) == 1
+    assert "names record 00000000000000000000, which" in capsys.readouterr().err
+    assert not (tables / archive.NAME).exists()
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/absolute.json", "aa/short/record.json", "aa/x.py"])
+def test_an_archive_cannot_write_elsewhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    with tarfile.open(tmp_path / archive.NAME, "w:xz") as file:
+        member = tarfile.TarInfo(name)
+        member.size = 2
+        file.addfile(member, io.BytesIO(b"{}"))
+    with pytest.raises(ValueError, match="no part of a record"):
+        archive.unpack(tmp_path)
+    assert not (tmp_path / "store").exists()
+
+
+def test_junk_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / archive.NAME).write_bytes(b"junk")
+    assert archive.main(["unpack", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("archive: ") and "cannot be read" in error and error.count("\n") == 1
