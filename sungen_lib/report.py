@@ -407,13 +407,20 @@ class RecordLike(Protocol):
     """What ``provenance`` reads of a record."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The hash that names it in the store."""
+
     @property
-    def seconds(self) -> float: ...
+    def seconds(self) -> float:
+        """How long it took to compute."""
+
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """What it was computed on."""
+
     @property
-    def seed(self) -> int | None: ...
+    def seed(self) -> int | None:
+        """Its seed; ``None`` where nothing is random."""
 
 
 def provenance(records: Sequence[RecordLike], *, profile: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

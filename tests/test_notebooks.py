@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ WRONG: dict[str, list[Any]] = {
 
 
 def code_cells(notebook: Path) -> list[dict[str, Any]]:
+    """All of them but the one, tagged ``install``, that comes first where a notebook may be opened by itself."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return [cell for cell in cells if cell["cell_type"] == "code"]
+    return [cell for cell in cells if cell["cell_type"] == "code" and cell["metadata"].get("tags") != ["install"]]
 
 
 def literals(notebook: Path) -> dict[str, Any]:
@@ -52,14 +55,16 @@ def wrong_values() -> list[tuple[Path, str, Any]]:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_form(notebook: Path) -> None:
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    cells, code = content["cells"], code_cells(notebook)
+    assert content["metadata"]["kernelspec"]["name"] == "python3"
     assert cells[0]["cell_type"] == "markdown" and cells[0]["source"][0].startswith("# ")
-    code = code_cells(notebook)
     assert code[0]["metadata"].get("tags") == ["parameters"]
     assert {"profile", "out"} <= set(literals(notebook))
     assert "Experiment.from_parameters(" in "".join(code[1]["source"])
     assert any("# NBVAL_CHECK_OUTPUT" in "".join(cell["source"]) for cell in code)
-    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1)), "committed without outputs"
+    counts = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1)), "committed without outputs"
     outputs = json.dumps([cell["outputs"] for cell in code])
     assert "Traceback" not in outputs and '"output_type": "error"' not in outputs
     assert "READING" not in json.dumps(cells), "its reading is still to be written"
@@ -78,3 +83,17 @@ def test_a_wrong_parameter_stops_in_the_second_cell(
         exec("".join(code_cells(notebook)[1]["source"]), names)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_a_notebook_opened_by_itself_installs_the_package_if_it_has_to(
+    present: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (quickstart,) = suite.select(suite.NOTEBOOKS, ["quickstart"])
+    first = json.loads(quickstart.read_text(encoding="utf-8"))["cells"][1]
+    assert first["metadata"]["tags"] == ["install"]
+    commands: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if present else None)
+    exec("".join(first["source"]), {})
+    assert [command[1:4] for command in commands] == ([] if present else [["-m", "pip", "install"]])
