@@ -328,7 +328,7 @@ def write(
     both tables.
     """
     text = markdown(tidy_df, title=title, profile=profile)
-    if claims is not None:
+    if claims is not None and len(claims):
         text += "\n" + claims_markdown(claims, profile=profile)
     records = [] if claims is None else claims.to_dict("records")
     files = {
