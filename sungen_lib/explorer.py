@@ -46,8 +46,8 @@ class Explorer:
             found &= self.data.labels == self.data.label_names.index(name)
         if search:
             found &= np.array([search.casefold() in self._text(i).casefold() for i in range(len(self.data))])
-        rows = np.flatnonzero(found)
-        return rows[subset.bottom(self.weights[rows], len(rows))]
+        order = subset.bottom(self.weights, len(self.weights))
+        return order[found[order]]
 
     def table(self, rows: Sequence[int] | np.ndarray, *, clip: int | None = None) -> str:
         """HTML of the given rows; ``clip``: characters of a text, all without."""
@@ -93,7 +93,8 @@ class Explorer:
         """The interactive view, an ipywidgets ``VBox``; ``ImportError`` without ipywidgets."""
         import ipywidgets as widgets
 
-        name = widgets.Dropdown(options=[ALL, *self.data.label_names], description="class")
+        classes = [(ALL, None), *((name, name) for name in self.data.label_names)]
+        name = widgets.Dropdown(options=classes, description="class")
         between = widgets.FloatRangeSlider(value=(0, 1), min=0, max=1, step=0.01, description="weight")
         search = widgets.Text(description="search", continuous_update=False)
         order = widgets.ToggleButtons(options=["lowest first", "highest first"])
@@ -102,8 +103,7 @@ class Explorer:
 
         def update(change: Mapping[str, Any] | None = None) -> None:
             low, high = between.value
-            one = None if name.index == 0 else str(name.value)  # by its place: a class may be called "all classes"
-            rows = self.matching(name=one, low=low, high=high, search=search.value)
+            rows = self.matching(name=name.value, low=low, high=high, search=search.value)
             rows = rows[:: -1 if order.index else 1]
             page.max = max(1, -(-len(rows) // PAGE))
             if change is not None and change["owner"] is not page:

@@ -130,12 +130,13 @@ def _label_names(path: Path, values: Sequence[object], given: Sequence[str] | No
         return tuple(given or own or ())
     if any(map(_is_integer, values)):
         example = '["negative", "positive"]'
-        raise DataError(f"{path}: labels are numbers without names; pass labels, their names in order such as {example}")
+        raise DataError(f"{path}: labels are numbers without names; pass labels, the names in order such as {example}")
     names = sorted({value for value in values if isinstance(value, str) and value.strip()})
     if values and not names:
         raise DataError(f"{path}: {label!r} holds no names of labels; name the column or field that does")
     if len(values) >= 10 and len(names) > len(values) // 2:
-        raise DataError(f"{path}: {len(names)} different labels in {len(values)} rows; is {label!r} the column of labels?")
+        several = f"{len(names)} different labels in {len(values)} rows"
+        raise DataError(f"{path}: {several}; is {label!r} where the labels are?")
     return tuple(names)
 
 
@@ -166,7 +167,8 @@ def write_rows(target: str | Path, source: str | Path, rows: np.ndarray) -> None
     if suffix(source) == ".csv":
         (_, header), *lines = _csv_cells(source)
         buffer = io.StringIO(newline="")
-        csv.writer(buffer, lineterminator="\n").writerows([header, *(lines[i][1] for i in rows)])
+        # All cells quoted: the writer leaves those with a carriage return bare, which no reader takes.
+        csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([header, *(lines[i][1] for i in rows)])
         content = buffer.getvalue()
     else:
         objects = [row for _, row in data.jsonl_rows(source)]
@@ -184,4 +186,4 @@ def write_csv(target: str | Path, rows: Examples) -> None:
     """Columns ``idx``, ``text`` and ``label`` (a name), atomically."""
     labels = [rows.label_names[label] for label in rows.labels]
     frame = pd.DataFrame({"idx": rows.idx, "text": rows.texts, "label": labels})
-    data.write_text(target, frame.to_csv(index=False, lineterminator="\n"))
+    data.write_text(target, frame.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n"))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from sungen_lib import data, files, hub, profiles, runs
+from sungen_lib import data, files, hub, profiles, runs, show
 from sungen_lib.data import DataError, Examples
 from sungen_lib.encode import MAX_LENGTH, encode
 from sungen_lib.experiments import Experiment, ParameterError
@@ -118,7 +118,7 @@ def read_test(experiment: Experiment, test: str, texts: Examples) -> Examples:
     if unknown:
         raise DataError(f"{path}: label {unknown[0]!r} is none of the training file's: {', '.join(texts.label_names)}")
     if (found.pairs is None) != (texts.pairs is None):
-        raise DataError(f"{path}: single texts to test on and pairs to learn from, or the reverse; use one or the other")
+        raise DataError(f"{path}: pairs go with pairs only; test on rows like the training file's")
     return data.renumbered(found, texts.label_names)
 
 
@@ -150,7 +150,7 @@ def learn(
         train_set,
         tam=config.build(tokenizer, train_set.classes, seed=seed),
         checkpoint=folder(experiment) / f"checkpoint-{run}.safetensors",
-        progress="weights",
+        progress="weights" if show.attended() else None,
         on_iteration=on_iteration,
         **settings,
     )
