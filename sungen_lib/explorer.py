@@ -47,7 +47,7 @@ class Explorer:
         if search:
             found &= np.array([search.casefold() in self._text(i).casefold() for i in range(len(self.data))])
         order = subset.bottom(self.weights, len(self.weights))
-        return order[found[order]]
+        return np.asarray(order[found[order]])
 
     def table(self, rows: Sequence[int] | np.ndarray, *, clip: int | None = None) -> str:
         """HTML of the given rows; ``clip``: characters of a text, all without."""

@@ -124,6 +124,10 @@ def read_test(experiment: Experiment, test: str, texts: Examples) -> Examples:
 
 # --- weights, and what they are worth ---------------------------------------------------------------------------------
 
+# One thread, as in every run of the suite: more could change the last bits, and on a busy machine they take turns in
+# waiting for one another, which makes so small an LSTM many times slower.
+THREADS = 1
+
 
 def tam(experiment: Experiment) -> TamConfig:
     """The profile's LSTM, for texts of any length."""
@@ -146,14 +150,15 @@ def learn(
     run = hashlib.sha256(repr((texts.fingerprint(), config, settings)).encode()).hexdigest()[:12]
     tokenizer = config.tokenizer(texts)
     train_set = encode(texts, tokenizer, max_length=config.max_length, device=experiment.device)
-    return learn_weights(
-        train_set,
-        tam=config.build(tokenizer, train_set.classes, seed=seed),
-        checkpoint=folder(experiment) / f"checkpoint-{run}.safetensors",
-        progress="weights" if show.attended() else None,
-        on_iteration=on_iteration,
-        **settings,
-    )
+    with runs.limited_threads(THREADS):
+        return learn_weights(
+            train_set,
+            tam=config.build(tokenizer, train_set.classes, seed=seed),
+            checkpoint=folder(experiment) / f"checkpoint-{run}.safetensors",
+            progress="weights" if show.attended() else None,
+            on_iteration=on_iteration,
+            **settings,
+        )
 
 
 def accuracy(
@@ -167,5 +172,6 @@ def accuracy(
     )
     model = config.build(tokenizer, train_set.classes, seed=seed)
     weighted = None if weights is None else torch.as_tensor(weights, device=experiment.device)
-    fit(model, train_set, weights=weighted, seed=seed, **config.training)
-    return 100 * evaluate(model, test_rows).accuracy
+    with runs.limited_threads(THREADS):
+        fit(model, train_set, weights=weighted, seed=seed, **config.training)
+        return 100 * evaluate(model, test_rows).accuracy

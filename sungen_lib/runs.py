@@ -286,7 +286,7 @@ def compute(spec: Spec, data_dir: str | None = None) -> Record:
         place.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         diverged, metrics = None, {}
-        with _threads(getattr(spec, "threads", 1)):
+        with limited_threads(getattr(spec, "threads", 1)):
             try:
                 metrics = _STAGES[type(spec)](spec, place, data_dir)
             except Diverged as error:
@@ -308,7 +308,7 @@ def compute(spec: Spec, data_dir: str | None = None) -> Record:
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def limited_threads(number: int) -> Iterator[None]:
     """So many threads for torch, NumPy and scikit-learn alike: another number can change the last bits."""
     with threadpool_limits(number):
         torch.set_num_threads(number)
