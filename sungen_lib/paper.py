@@ -191,6 +191,12 @@ class Cell:
             if seed not in self.diverged and abs(100.0 * items.mean() - value) > 0.01:
                 raise ValueError(f"{where}: seed {seed} says {value}, its items say {100.0 * items.mean():.4f}")
 
+    def __repr__(self) -> str:
+        number = f"{self.mean:.2f}" + ("" if np.isnan(self.sd) else f" ± {self.sd:.2f}")
+        gone = f", {len(self.diverged)} diverged" if self.diverged else ""
+        where = f"{self.row!r}, {self.column!r}"
+        return f"Cell({where}: {number if self.finished else 'diverged'}; {len(self.seeds)} seeds{gone}, {self.scale})"
+
     @property
     def finished(self) -> tuple[int | None, ...]:
         """The seeds that did not diverge."""

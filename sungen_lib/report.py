@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from cycler import cycler
@@ -26,6 +27,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from sungen_lib import data, paper, tasks
 from sungen_lib.paper import AVERAGE, Cell
+from sungen_lib.reweight import LearnedWeights
 
 DEMO_PROFILES = ("embedded", "tiny")
 PROFILES = ("embedded", "small", "paper")  # those the scoreboard shows
@@ -367,6 +369,13 @@ def write_figure(fig: Figure, name: str, *, profile: str, out: str | Path, prove
     return paths
 
 
+def write_png(fig: Figure, path: Path) -> None:
+    """Write the figure as .png (150 dpi), atomically, and close it: a cell would show it once more."""
+    with data.atomic_path(path) as temporary:
+        temporary.write_bytes(_picture(fig, format="png", dpi=150, metadata={"Software": None}))
+    plt.close(fig)
+
+
 def _picture(fig: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
     fig.savefig(buffer, **options)
@@ -398,6 +407,20 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def weights_figure(learned: LearnedWeights, *, title: str = "") -> Figure:
+    """The outer loss, iteration by iteration, and a histogram of the weights as they are."""
+    with plt.style.context(style()):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+        numbers = [iteration.number for iteration in learned.history]
+        left.plot(numbers, [iteration.outer_loss for iteration in learned.history], marker="o", markersize=3)
+        left.xaxis.get_major_locator().set_params(integer=True)
+        left.set(xlabel="outer iteration", ylabel="reverse cross-entropy", title="Outer loss")
+        right.hist(learned.weights, bins=np.linspace(0, 1, 26))
+        right.set(xlabel="weight", ylabel="samples", title=f"Weights after iteration {len(learned.history)}")
+        figure.suptitle(title, fontsize=11)
+    return figure
 
 
 # --- provenance and style ---------------------------------------------------------------------------------------------

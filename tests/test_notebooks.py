@@ -1,4 +1,5 @@
-"""The notebooks' form: parameters are literals, the next cell refuses wrong ones in one sentence, outputs are there."""
+"""The notebooks' form: parameters are literals, the next cell refuses wrong ones in one sentence, outputs are there;
+weights that have diverged are told in a sentence."""
 
 from __future__ import annotations
 
@@ -9,10 +10,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 
-from sungen_lib import suite
+from sungen_lib import execute, runs, suite
 from sungen_lib.experiments import ParameterError
+from sungen_lib.reweight import LearnedWeights, learn_weights
+from sungen_lib.train import Diverged
 
 NOTEBOOKS = suite.select(suite.NOTEBOOKS)
 WRONG: dict[str, list[Any]] = {
@@ -85,15 +89,52 @@ def test_a_wrong_parameter_stops_in_the_second_cell(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("present", [True, False])
-def test_a_notebook_opened_by_itself_installs_the_package_if_it_has_to(
-    present: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (quickstart,) = suite.select(suite.NOTEBOOKS, ["quickstart"])
-    first = json.loads(quickstart.read_text(encoding="utf-8"))["cells"][1]
-    assert first["metadata"]["tags"] == ["install"]
+def test_a_notebook_opened_by_itself_installs_the_package_if_it_has_to(monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
     monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if present else None)
-    exec("".join(first["source"]), {})
-    assert [command[1:4] for command in commands] == ([] if present else [["-m", "pip", "install"]])
+    alone = []
+    for notebook in NOTEBOOKS:
+        cell = json.loads(notebook.read_text(encoding="utf-8"))["cells"][1]
+        if cell["metadata"].get("tags") == ["install"]:
+            alone.append(notebook.stem)
+            exec("".join(cell["source"]), {})
+            assert commands == [], "it is there, so nothing is installed"
+            with monkeypatch.context() as patch:
+                patch.setattr(importlib.util, "find_spec", lambda name: None)
+                exec("".join(cell["source"]), {})
+            assert commands.pop()[1:4] == ["-m", "pip", "install"]
+    assert "00_quickstart" in alone
+
+
+@pytest.mark.parametrize("spared", [(), (2,)])
+@pytest.mark.parametrize("prefix", ["quickstart", "figure03", "table05", "table06"])
+def test_weights_that_diverged_are_told_in_a_sentence(
+    prefix: str,
+    spared: tuple[int, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of all seeds, or of all but one."""
+
+    def collapsing(*arguments: Any, seed: int, **settings: Any) -> LearnedWeights:
+        if seed not in spared:
+            raise Diverged("all weights are close to 0 after iteration 2")
+        return learn_weights(*arguments, seed=seed, **settings)
+
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(runs, "learn_weights", collapsing)
+    monkeypatch.setattr(execute, "_cores", lambda: 1)  # another process would not collapse
+    (notebook,) = suite.select(suite.NOTEBOOKS, [prefix])
+    names: dict[str, Any] = {}
+    with mpl.rc_context({"backend": "agg"}):
+        for cell in code_cells(notebook):
+            exec("".join(cell["source"]), names)
+            if cell["metadata"].get("tags") == ["parameters"]:
+                names |= {"profile": "tiny", "tasks": ["imdb"], "out": str(tmp_path)}
+    shown = capsys.readouterr().out
+    assert shown.count("imdb, seed 1: the weights have diverged: all weights are close to 0 after iteration 2.") == 1
+    assert "seed 2: the weights" not in shown or not spared
+    if prefix == "table05":
+        table = (tmp_path / "tiny" / "table05.md").read_text(encoding="utf-8")
+        assert ("not run: the weights of every seed have diverged (4 cells)" in table) == (not spared)
