@@ -15,7 +15,7 @@ import re
 import tempfile
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 from safetensors import SafetensorError
 
-from sungen_lib import tasks
+from sungen_lib import show, tasks
 
 GOLD = "std"
 SUFFIXES = (".jsonl", ".jsonl.xz", ".jsonl.gz")
@@ -69,6 +69,16 @@ class Examples:
             f"{name}: {int((self.labels == k).sum()):,}" for k, name in enumerate(self.label_names)
         )
         return f"Examples({len(self):,} {'pairs' if self.pairs else 'texts'}; {counts})"
+
+    def _repr_html_(self) -> str:
+        """The same, and the first texts."""
+        columns = [self.texts] if self.pairs is None else [self.texts, self.pairs]
+        rows = [
+            [self.idx[i], self.label_names[self.labels[i]], *(show.clipped(column[i], 200) for column in columns)]
+            for i in range(min(3, len(self)))
+        ]
+        names = ["text"] if self.pairs is None else ["text1", "text2"]
+        return show.table(["idx", "label", *names], rows, caption=f"{self!r}, the first {len(rows)}:")
 
     def select(self, rows: Sequence[int] | np.ndarray) -> Examples:
         """The given rows (indices or a boolean mask), in that order."""
@@ -122,7 +132,7 @@ _OPEN: dict[str, Callable[..., IO[bytes]]] = {".xz": lzma.open, ".gz": gzip.open
 _COMPRESS: dict[str, Callable[[bytes], bytes]] = {".xz": lzma.compress, ".gz": partial(gzip.compress, mtime=0)}
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, row) of each line; a byte-order mark and Windows line ends are accepted, blank lines are not."""
     number = 0
     try:
@@ -146,7 +156,7 @@ def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
     return row
 
 
-def _text(path: Path, number: int, row: dict[str, Any], field: str) -> str:
+def _text(path: Path, number: int, row: Mapping[str, Any], field: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{path}:{number}: field {field!r} must be a non-empty string, got {value!r}"[:300])
@@ -157,8 +167,7 @@ def _text(path: Path, number: int, row: dict[str, Any], field: str) -> str:
     return value
 
 
-def _label(path: Path, number: int, row: dict[str, Any], names: Sequence[str]) -> int:
-    value = row.get("label")
+def _label(path: Path, number: int, value: object, names: Sequence[str]) -> int:
     if isinstance(value, str) and value in names:
         return names.index(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
@@ -178,20 +187,35 @@ def read_jsonl(path: str | Path, label_names: Sequence[str]) -> Examples:
     path = Path(path)
     if not path.is_file():
         raise DataMissing(f"no such file: {path}")
+    return from_rows(path, jsonl_rows(path), label_names)
+
+
+def from_rows(
+    path: Path,
+    rows: Iterable[tuple[int, Mapping[str, Any]]],
+    label_names: Sequence[str],
+    *,
+    text: str = "text",
+    label: str = "label",
+) -> Examples:
+    """``Examples`` of a file's (line number, fields); ``text`` and ``label`` are the fields' names.
+
+    Raises ``DataError`` as ``read_jsonl`` does.
+    """
     texts: list[str] = []
     pairs: list[str] = []
     labels: list[int] = []
     idx: list[int] = []
     seen: set[int] = set()
-    for number, row in _rows(path):
-        is_pair = "text1" in row or "text2" in row
-        if number > 1 and is_pair != bool(pairs):
+    for position, (number, row) in enumerate(rows):
+        is_pair = text not in row and ("text1" in row or "text2" in row)
+        if position and is_pair != bool(pairs):
             raise DataError(f"{path}:{number}: single texts and pairs are mixed; use one or the other throughout")
-        texts.append(_text(path, number, row, "text1" if is_pair else "text"))
+        texts.append(_text(path, number, row, "text1" if is_pair else text))
         if is_pair:
             pairs.append(_text(path, number, row, "text2"))
-        labels.append(_label(path, number, row, label_names))
-        row_idx = row.get("idx", number - 1)
+        labels.append(_label(path, number, row.get(label), label_names))
+        row_idx = row.get("idx", position)
         if not isinstance(row_idx, int) or isinstance(row_idx, bool) or abs(row_idx) >= 2**63 or row_idx in seen:
             raise DataError(
                 f"{path}:{number}: idx {row_idx!r} is not a 64-bit integer or was used before; give each row its own"
@@ -199,7 +223,7 @@ def read_jsonl(path: str | Path, label_names: Sequence[str]) -> Examples:
         seen.add(row_idx)
         idx.append(row_idx)
     if not texts:
-        raise DataError(f"{path}: no rows; expected one JSON object a line")
+        raise DataError(f"{path}: no rows; expected a text and its label in each")
     return replace(examples(texts, labels, label_names, pairs or None), idx=np.asarray(idx, dtype=np.int64))
 
 
@@ -238,9 +262,13 @@ def write_jsonl(path: str | Path, data: Examples) -> None:
     for i, text in enumerate(data.texts):
         body = {"text": text} if data.pairs is None else {"text1": text, "text2": data.pairs[i]}
         lines.append(json.dumps({"idx": int(data.idx[i]), **body, "label": int(data.labels[i])}, ensure_ascii=False))
-    content = "".join(line + "\n" for line in lines).encode()
+    write_packed(path, "".join(line + "\n" for line in lines))
+
+
+def write_packed(path: str | Path, text: str) -> None:
+    """Write ``text`` atomically, UTF-8; ``.gz`` and ``.xz`` paths are compressed."""
     with atomic_path(path) as temporary:
-        temporary.write_bytes(_COMPRESS.get(Path(path).suffix, bytes)(content))
+        temporary.write_bytes(_COMPRESS.get(Path(path).suffix, bytes)(text.encode()))
 
 
 # --- the data folder --------------------------------------------------------------------------------------------------
@@ -277,8 +305,13 @@ def load(data_dir: str | Path, task: str, source: str, split: str) -> Examples:
     names, expected = label_names(data_dir, task), tasks.get(task).labels
     data = read_jsonl(locate(data_dir, task, source, split), names)
     fitting(data, task, f"{data_dir}/{task}/{source}/{split}")
-    order = np.array([expected.index(name) for name in names])
-    return replace(data, labels=order[data.labels], label_names=expected)
+    return renumbered(data, expected)
+
+
+def renumbered(data: Examples, names: Sequence[str]) -> Examples:
+    """``data`` with its labels as indices into ``names``, which hold all of its own."""
+    order = np.array([names.index(name) for name in data.label_names])
+    return replace(data, labels=order[data.labels], label_names=tuple(names))
 
 
 def fitting(data: Examples, task: str, place: str) -> Examples:
@@ -286,6 +319,11 @@ def fitting(data: Examples, task: str, place: str) -> Examples:
     if (data.pairs is not None) != tasks.get(task).pair:
         found = "single texts" if data.pairs is None else "pairs"
         raise DataError(f"{place}: {found} do not fit {task}")
+    return two_classes(data, place)
+
+
+def two_classes(data: Examples, place: object) -> Examples:
+    """``data``, if it has rows of two classes or more; else ``DataError`` naming ``place``."""
     if len(set(data.labels.tolist())) < 2:
         only = data.label_names[data.labels[0]]
         raise DataError(f"{place}: all rows are {only!r}; two classes are needed")
@@ -317,12 +355,12 @@ def import_synthetic(path: str | Path, *, label_order: Sequence[str], pair: bool
     contexts: list[str] = []
     texts: list[str] = []
     labels: list[int] = []
-    for number, row in _rows(path):
+    for number, row in jsonl_rows(path):
         text, label = ("X", "Y") if "Y" in row else ("text", "label")
         if pair:
             contexts.append(_text(path, number, row, "C"))
         texts.append(_text(path, number, row, text))
-        labels.append(_label(path, number, {"label": row.get(label)}, label_order))
+        labels.append(_label(path, number, row.get(label), label_order))
     if not texts:
         raise DataError(f"{path}: no rows; expected one JSON object a line")
     data = examples(contexts, labels, label_order, texts) if pair else examples(texts, labels, label_order)

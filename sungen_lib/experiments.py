@@ -20,6 +20,7 @@ from sungen_lib.data import DataMissing
 from sungen_lib.models import TamConfig
 from sungen_lib.paper import Cell
 from sungen_lib.profiles import Profile
+from sungen_lib.reweight import LearnedWeights
 from sungen_lib.runs import Data, Gold, Record, Run, Spec, Synthetic, Trust, Weights
 
 TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT", "bag": "bag"}
@@ -449,6 +450,16 @@ class Experiment:
         examples = runs.load(spec, self.data_dir)
         wrong: np.ndarray = embedded.judge(spec.task, examples) != examples.labels
         return wrong
+
+    def learned(self, records: Mapping[Spec, Record]) -> dict[Weights, LearnedWeights]:
+        """The weights among ``records``; of those that have diverged, one printed sentence each."""
+        found = {}
+        for spec, record in records.items():
+            if isinstance(spec, Weights) and record.diverged:
+                print(f"{column_of(spec.train.task)}, seed {spec.seed}: the weights have diverged: {record.diverged}.")
+            elif isinstance(spec, Weights):
+                found[spec] = runs.learned(spec)
+        return found
 
     def noise_separation(self, records: Mapping[Spec, Record]) -> pd.DataFrame:
         """``task``, ``tam``, ``seed``, ``auc`` of each set of learned weights against the grammar's judgement."""

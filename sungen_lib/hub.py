@@ -41,21 +41,34 @@ def _home(task: str) -> Hub:
 
 
 def _download(task: str, split: str, source: str | None) -> Dataset:
+    hub = _home(task)
+    remedy = f"go online, or put gold data for {task} into a data folder and name it (data_dir)"
+    return _load(source or hub.path, hub.config, hub.train if split == "train" else hub.test, task, remedy)
+
+
+def fetch_file(path: str, split: str, target: str | Path) -> None:
+    """Write a split of the data set ``path``, a hub id or a local folder in the hub's format, to a Parquet file, unless
+    that is there already.
+
+    Its label names go along, in the file's schema. Raises as ``fetch`` does.
+    """
+    if not Path(target).is_file():
+        rows = _load(path, None, split, path, "go online, or name a file")
+        with data.atomic_path(target) as temporary:
+            rows.to_parquet(temporary)
+
+
+def _load(path: str, config: str | None, split: str, name: str, remedy: str) -> Dataset:
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
-    hub = _home(task)
-    path, name = source or hub.path, hub.train if split == "train" else hub.test
     try:
-        return load_dataset(path, hub.config, split=name)
+        return load_dataset(path, config, split=split)
     except (DatasetNotFoundError, ConnectionError, FileNotFoundError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataMissing(
-            f"{task}: the hub's {path!r} cannot be reached ({reason}); go online, or put gold data for {task} into a "
-            "data folder and name it (data_dir)"
-        ) from None
+        raise DataMissing(f"{name}: the hub's {path!r} cannot be reached ({reason}); {remedy}") from None
     except ValueError as error:  # an unknown configuration or split
-        wanted = f"{name!r} of {hub.config or 'the default configuration'}"
+        wanted = f"{split!r} of {config or 'the default configuration'}"
         raise DataError(f"{path}: the split {wanted} is not there or empty ({error})") from None
 
 

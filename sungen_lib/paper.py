@@ -133,10 +133,8 @@ _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
 
 
 def printed(table: str) -> dict[tuple[str, str], float]:
-    """The printed numbers of one table by (row, column), in the paper's order."""
-    if table not in _TABLES:
-        raise ValueError(f"no published numbers for {table!r}; known tables: {', '.join(_TABLES)}")
-    columns, rows = _TABLES[table]
+    """The printed numbers of one table by (row, column), in the paper's order; none of a table that is not its."""
+    columns, rows = _TABLES.get(table, ((), {}))
     return {(row, column): value for row, values in rows.items() for column, value in zip(columns, values, strict=True)}
 
 
@@ -195,6 +193,12 @@ class Cell:
         for seed, value, items in zip(self.seeds, self.values, correct, strict=True):
             if seed not in self.diverged and abs(100.0 * items.mean() - value) > 0.01:
                 raise ValueError(f"{where}: seed {seed} says {value}, its items say {100.0 * items.mean():.4f}")
+
+    def __repr__(self) -> str:
+        number = f"{self.mean:.2f}" + ("" if np.isnan(self.sd) else f" ± {self.sd:.2f}")
+        gone = f", {len(self.diverged)} diverged" if self.diverged else ""
+        where = f"{self.row!r}, {self.column!r}"
+        return f"Cell({where}: {number if self.finished else 'diverged'}; {len(self.seeds)} seeds{gone}, {self.scale})"
 
     @property
     def finished(self) -> tuple[int | None, ...]:

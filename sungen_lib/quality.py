@@ -1,4 +1,4 @@
-"""How diverse a set of texts is (Self-BLEU-4) and how often its labels are right (oracle correctness): Tables 5, 6."""
+"""What a set of texts holds; how diverse it is (Self-BLEU-4), how often its labels are right (Tables 5 and 6)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,34 @@ from sungen_lib.data import Examples
 from sungen_lib.encode import encode
 from sungen_lib.models import TamConfig
 from sungen_lib.train import predict
+
+# --- a first look -----------------------------------------------------------------------------------------------------
+
+# What a prompt that failed leaves behind: the slots of the paper's prompts, in either case.
+_SLOT = re.compile(r"<[cxy]>", re.IGNORECASE)
+
+
+def summary(data: Examples) -> dict[str, int | str]:
+    """Facts about ``data`` by name: rows, rows of each class, words a text, and rows that deserve a look.
+
+    Texts count as equal if only case and white space differ.
+    """
+    texts = data.texts if data.pairs is None else [f"{a} {b}" for a, b in zip(data.texts, data.pairs, strict=True)]
+    words = [text.casefold().split() for text in texts]
+    labels_of: dict[tuple[str, ...], set[int]] = {}
+    for text, label in zip(map(tuple, words), data.labels.tolist(), strict=True):
+        labels_of.setdefault(text, set()).add(label)
+    low, median, high = np.quantile([len(text) for text in words], (0.05, 0.5, 0.95))
+    return {
+        "rows": len(data),
+        **{f"rows labelled {name}": int((data.labels == k).sum()) for k, name in enumerate(data.label_names)},
+        "words a text (median)": round(median),
+        "words a text (5 % to 95 %)": f"{low:.0f} to {high:.0f}",
+        "rows that repeat an earlier text": len(data) - len(labels_of),
+        "rows whose text also has another label": sum(len(labels_of[tuple(text)]) > 1 for text in words),
+        "rows with a prompt's slot (<C>, <X>, <Y>)": sum(bool(_SLOT.search(text)) for text in texts),
+    }
+
 
 # --- diversity --------------------------------------------------------------------------------------------------------
 

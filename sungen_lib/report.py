@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from cycler import cycler
@@ -26,6 +27,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from sungen_lib import data, paper, tasks
 from sungen_lib.paper import AVERAGE, Cell
+from sungen_lib.reweight import LearnedWeights
 
 DEMO_PROFILES = ("embedded", "tiny")
 PROFILES = ("embedded", "small", "paper")  # those the scoreboard shows
@@ -330,7 +332,7 @@ def write(
     both tables.
     """
     text = markdown(tidy_df, title=title, profile=profile)
-    if claims is not None:
+    if claims is not None and len(claims):
         text += "\n" + claims_markdown(claims, profile=profile)
     records = [] if claims is None else claims.to_dict("records")
     files = {
@@ -369,6 +371,13 @@ def write_figure(fig: Figure, name: str, *, profile: str, out: str | Path, prove
     return paths
 
 
+def write_png(fig: Figure, path: Path) -> None:
+    """Write the figure as .png (150 dpi), atomically, and close it: a cell would show it once more."""
+    with data.atomic_path(path) as temporary:
+        temporary.write_bytes(_picture(fig, format="png", dpi=150, metadata={"Software": None}))
+    plt.close(fig)
+
+
 def _picture(fig: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
     fig.savefig(buffer, **options)
@@ -402,6 +411,20 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
+def weights_figure(learned: LearnedWeights, *, title: str = "") -> Figure:
+    """The outer loss, iteration by iteration, and a histogram of the weights as they are."""
+    with plt.style.context(style()):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+        numbers = [iteration.number for iteration in learned.history]
+        left.plot(numbers, [iteration.outer_loss for iteration in learned.history], marker="o", markersize=3)
+        left.xaxis.get_major_locator().set_params(integer=True)
+        left.set(xlabel="outer iteration", ylabel="reverse cross-entropy", title="Outer loss")
+        right.hist(learned.weights, bins=np.linspace(0, 1, 26))
+        right.set(xlabel="weight", ylabel="samples", title=f"Weights after iteration {len(learned.history)}")
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
 # --- provenance and style ---------------------------------------------------------------------------------------------
 
 
@@ -409,13 +432,20 @@ class RecordLike(Protocol):
     """What ``provenance`` reads of a record."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The hash that names it in the store."""
+
     @property
-    def seconds(self) -> float: ...
+    def seconds(self) -> float:
+        """How long it took to compute."""
+
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """What it was computed on."""
+
     @property
-    def seed(self) -> int | None: ...
+    def seed(self) -> int | None:
+        """Its seed; ``None`` where nothing is random."""
 
 
 def provenance(records: Sequence[RecordLike], *, profile: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from sungen_lib import show
 from sungen_lib.data import atomic_path
 from sungen_lib.encode import PAD, Batch, Encoded, sorted_batches
 from sungen_lib.losses import Loss, cross_entropy, reverse_cross_entropy
@@ -309,6 +310,11 @@ class LearnedWeights:
             f"mean {self.weights.mean():.3f}, {low:.0%} below 0.1, {high:.0%} above 0.9)"
         )
 
+    def _repr_html_(self) -> str:
+        """The same, and a histogram in ten bars."""
+        counts = np.histogram(self.weights, bins=10, range=(0, 1))[0].tolist()
+        return show.table(["0", "samples by weight", "1"], [["", show.bars(counts), ""]], caption=repr(self))
+
 
 def learn_weights(
     train_set: Encoded,
@@ -331,14 +337,16 @@ def learn_weights(
     seed: int = 0,
     checkpoint: str | Path | None = None,
     progress: str | None = None,
+    on_iteration: Callable[[LearnedWeights], None] | None = None,
 ) -> LearnedWeights:
     """Learn one weight for each sample of ``train_set`` (Algorithm 1; defaults of Appendix F.2).
 
     The weights are sigmoids of scores that start at 0 (weight 0.5) and are moved by Adam. The inner loop starts each
     iteration from ``tam``'s parameters as given. ``outer_set`` defaults to ``outer_size`` samples drawn once, without
     replacement, from the training set itself. With ``checkpoint``, a file, work is saved on the way and taken up
-    again from there, to the identical result. Raises ``Diverged``, also for weights that collapse, and ``ValueError``
-    for a checkpoint of another run.
+    again from there, to the identical result. ``on_iteration`` is handed what is learned so far, after each iteration
+    computed now. Raises ``Diverged``, also for weights that collapse, and ``ValueError`` for a checkpoint of another
+    run.
 
     Past the paper: ``outer_draw`` "held_out" keeps the drawn samples out of the inner loop (they are weighed all the
     same), "swapped" also draws others each iteration. ``centred`` takes each class's mean off the meta-gradient, so
@@ -400,10 +408,12 @@ def learn_weights(
         if checkpoint is not None and (time.perf_counter() - saved > CHECKPOINT_SECONDS or number == iterations):
             state.save(Path(checkpoint), identity)
             saved = time.perf_counter()
+        if on_iteration is not None:
+            on_iteration(state.learned())
     for trainer in trainers:
         trainer.restart()
         trainer.graphs = None  # they and the trainer hold each other, and the device's memory
-    return LearnedWeights(state.weights.cpu().numpy(), state.snapshots, state.history)
+    return state.learned()
 
 
 class _Outer:
@@ -505,6 +515,10 @@ class _OuterState:
     @property
     def weights(self) -> Tensor:
         return self.scores.sigmoid()
+
+    def learned(self) -> LearnedWeights:
+        """What is recorded so far."""
+        return LearnedWeights(self.weights.cpu().numpy(), dict(self.snapshots), list(self.history))
 
     def method(self, chosen: str) -> str:
         """The chosen way to the derivative, until the guard has found it inexact."""

@@ -29,7 +29,7 @@ from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from sungen_lib import data, embedded, hub, methods, prompting, tasks
+from sungen_lib import data, embedded, hub, methods, prompting, show, tasks
 from sungen_lib.baselines import tfidf_logreg
 from sungen_lib.data import DataMissing, Examples, atomic_path, write_jsonl, write_text
 from sungen_lib.encode import Encoded, Tokenizer, encode
@@ -195,7 +195,7 @@ def weights_of(spec: Run) -> tuple[Weights, ...]:
 # --- the store --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
     """What is kept of a finished spec.
 
@@ -213,6 +213,24 @@ class Record:
     commit: str
     diverged: str | None = None
     files: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Record({', '.join(f'{name} {value}' for name, value in self._facts().items())})"
+
+    def _repr_html_(self) -> str:
+        """The same as a table."""
+        return show.table(["record", self.id], self._facts().items())
+
+    def _facts(self) -> dict[str, str]:
+        """What a reader wants to know of it."""
+        rows = self.spec.get("test") or self.spec.get("train") or self.spec
+        facts = {"stage": self.stage, "method": self.spec.get("method"), "task": rows.get("task"), "seed": self.seed}
+        if self.diverged:
+            facts["diverged"] = self.diverged
+        elif "accuracy" in self.metrics:
+            facts["test accuracy"] = f"{self.accuracy:.2f} %"
+        facts["took"] = f"{self.seconds:.1f} s"
+        return {name: str(value) for name, value in facts.items() if value is not None}
 
     @property
     def seed(self) -> int | None:
@@ -307,7 +325,7 @@ def compute(spec: Spec, data_dir: str | None = None) -> Record:
         place.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         diverged, metrics = None, {}
-        with _threads(getattr(spec, "threads", 1)):
+        with limited_threads(getattr(spec, "threads", 1)):
             try:
                 metrics = _STAGES[type(spec)](spec, place, data_dir)
             except Diverged as error:
@@ -329,7 +347,7 @@ def compute(spec: Spec, data_dir: str | None = None) -> Record:
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def limited_threads(number: int) -> Iterator[None]:
     """So many threads for torch, NumPy and scikit-learn alike: another number can change the last bits."""
     with threadpool_limits(number):
         torch.set_num_threads(number)

@@ -1,16 +1,22 @@
-"""The notebooks' form: parameters are literals, the next cell refuses wrong ones in one sentence, outputs are there."""
+"""The notebooks' form: parameters are literals, the next cell refuses wrong ones in one sentence, outputs are there;
+weights that have diverged are told in a sentence."""
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 
-from sungen_lib import suite
+from sungen_lib import execute, runs, suite
 from sungen_lib.experiments import ParameterError
+from sungen_lib.reweight import LearnedWeights, learn_weights
+from sungen_lib.train import Diverged
 
 NOTEBOOKS = suite.select(suite.NOTEBOOKS)
 WRONG: dict[str, list[Any]] = {
@@ -25,8 +31,9 @@ WRONG: dict[str, list[Any]] = {
 
 
 def code_cells(notebook: Path) -> list[dict[str, Any]]:
+    """All of them but the one, tagged ``install``, that comes first where a notebook may be opened by itself."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return [cell for cell in cells if cell["cell_type"] == "code"]
+    return [cell for cell in cells if cell["cell_type"] == "code" and cell["metadata"].get("tags") != ["install"]]
 
 
 def literals(notebook: Path) -> dict[str, Any]:
@@ -52,14 +59,16 @@ def wrong_values() -> list[tuple[Path, str, Any]]:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_form(notebook: Path) -> None:
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    cells, code = content["cells"], code_cells(notebook)
+    assert content["metadata"]["kernelspec"]["name"] == "python3"
     assert cells[0]["cell_type"] == "markdown" and cells[0]["source"][0].startswith("# ")
-    code = code_cells(notebook)
     assert code[0]["metadata"].get("tags") == ["parameters"]
     assert {"profile", "out"} <= set(literals(notebook))
     assert "Experiment.from_parameters(" in "".join(code[1]["source"])
     assert any("# NBVAL_CHECK_OUTPUT" in "".join(cell["source"]) for cell in code)
-    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1)), "committed without outputs"
+    counts = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1)), "committed without outputs"
     outputs = json.dumps([cell["outputs"] for cell in code])
     assert "Traceback" not in outputs and '"output_type": "error"' not in outputs
     assert "READING" not in json.dumps(cells), "its reading is still to be written"
@@ -78,3 +87,54 @@ def test_a_wrong_parameter_stops_in_the_second_cell(
         exec("".join(code_cells(notebook)[1]["source"]), names)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_notebook_opened_by_itself_installs_the_package_if_it_has_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    alone = []
+    for notebook in NOTEBOOKS:
+        cell = json.loads(notebook.read_text(encoding="utf-8"))["cells"][1]
+        if cell["metadata"].get("tags") == ["install"]:
+            alone.append(notebook.stem)
+            exec("".join(cell["source"]), {})
+            assert commands == [], "it is there, so nothing is installed"
+            with monkeypatch.context() as patch:
+                patch.setattr(importlib.util, "find_spec", lambda name: None)
+                exec("".join(cell["source"]), {})
+            assert commands.pop()[1:4] == ["-m", "pip", "install"]
+    assert "00_quickstart" in alone
+
+
+@pytest.mark.parametrize("spared", [(), (2,)])
+@pytest.mark.parametrize("prefix", ["quickstart", "figure03", "table05", "table06"])
+def test_weights_that_diverged_are_told_in_a_sentence(
+    prefix: str,
+    spared: tuple[int, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of all seeds, or of all but one."""
+
+    def collapsing(*arguments: Any, seed: int, **settings: Any) -> LearnedWeights:
+        if seed not in spared:
+            raise Diverged("all weights are close to 0 after iteration 2")
+        return learn_weights(*arguments, seed=seed, **settings)
+
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(runs, "learn_weights", collapsing)
+    monkeypatch.setattr(execute, "_cores", lambda: 1)  # another process would not collapse
+    (notebook,) = suite.select(suite.NOTEBOOKS, [prefix])
+    names: dict[str, Any] = {}
+    with mpl.rc_context({"backend": "agg"}):
+        for cell in code_cells(notebook):
+            exec("".join(cell["source"]), names)
+            if cell["metadata"].get("tags") == ["parameters"]:
+                names |= {"profile": "tiny", "tasks": ["imdb"], "out": str(tmp_path)}
+    shown = capsys.readouterr().out
+    assert shown.count("imdb, seed 1: the weights have diverged: all weights are close to 0 after iteration 2.") == 1
+    assert "seed 2: the weights" not in shown or not spared
+    if prefix == "table05":
+        table = (tmp_path / "tiny" / "table05.md").read_text(encoding="utf-8")
+        assert ("not run: the weights of every seed have diverged (4 cells)" in table) == (not spared)

@@ -1,8 +1,10 @@
-"""What installs the suite agrees with itself: pyproject.toml, constraints.txt, environment.yml, CITATION.cff."""
+"""What installs the suite agrees with itself: pyproject.toml, constraints.txt, environment.yml, CITATION.cff, hooks."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -99,3 +101,26 @@ def test_citation_names_the_suite_and_the_paper() -> None:
     assert paper["title"] == "Self-Guided Noise-Free Data Generation for Efficient Zero-Shot Learning"
     names = "Gao Pi Lin Xu Ye Wu Zhang Liang Li Kong".split()
     assert [author["family-names"] for author in paper["authors"]] == names
+
+
+HOOKS: list[dict[str, Any]] = [hook for repo in read_yaml(".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]]
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook["id"])
+def test_each_hook_runs_and_passes(hook: dict[str, Any]) -> None:
+    """As pre-commit runs it: in the repository, with the names of files to check unless it takes none."""
+    assert {"id", "name", "entry", "language"} <= set(hook) and hook["language"] == "system"
+    program, *arguments = shlex.split(hook["entry"])
+    assert program == "python"
+    files = ["tests/test_packaging.py", "notebooks/theory.ipynb"] if hook.get("pass_filenames", True) else []
+    command = [sys.executable, *arguments, *files]
+    ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert re.search(r"All checks passed|\d+ passed", ran.stdout)
+
+
+def test_the_hooks_are_those_documented() -> None:
+    assert [hook["id"] for hook in HOOKS] == ["ruff", "notebooks"]
+    (notebooks,) = (hook for hook in HOOKS if hook["id"] == "notebooks")
+    assert re.search(notebooks["files"], "notebooks/00_quickstart.ipynb")
+    assert not re.search(notebooks["files"], "notebooks/README.md")

@@ -122,9 +122,7 @@ def test_every_table_is_complete() -> None:
         frame = paper.published(table)
         assert not frame.duplicated(["row", "column"]).any()
         assert set(frame["column"]) <= {*tasks.TASKS, "average"}
-    known = "known tables: " + ", ".join(TABLES)
-    with pytest.raises(ValueError, match=known):
-        paper.published("table06")
+    assert paper.published("table06").empty, "not a table of numbers"
 
 
 # Column sums of each table, added up from the paper's text: a misread digit anywhere shows.

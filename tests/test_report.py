@@ -155,6 +155,14 @@ def test_tidy_refuses_two_cells_in_one_place() -> None:
         report.tidy("table08", [CELLS[0], CELLS[0]])
 
 
+def test_a_table_that_is_not_the_papers_has_our_cells_and_no_claims(tmp_path: Path, provenance: dict[str, Any]) -> None:
+    table, claims = report.tidy("mine", CELLS), paper.check("mine", CELLS)
+    assert len(table) == len(CELLS) and table["ours_only"].all() and table["paper"].isna().all()
+    report.write("mine", table, claims=claims, profile="tiny", out=tmp_path, provenance=provenance, title="Mine")
+    assert "Claim" not in (tmp_path / "tiny" / "mine.md").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "tiny" / "mine.json").read_text(encoding="utf-8"))["claims"] == []
+
+
 # --- text -------------------------------------------------------------------------------------------------------------
 
 

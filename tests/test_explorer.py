@@ -1,0 +1,214 @@
+"""What notebooks show: the explorer, escaped whatever the texts hold, and objects that print themselves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jupyter_client.manager import KernelManager
+
+from sungen_lib import show
+from sungen_lib.data import Examples, examples
+from sungen_lib.explorer import ALL, Explorer
+from sungen_lib.paper import Cell
+from sungen_lib.reweight import Iteration, LearnedWeights
+from sungen_lib.runs import Record
+
+NASTY = "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", '"><b>bold</b> & <i>more</i>'
+TAGS = {"table", "thead", "tbody", "tr", "th", "td", "p"}
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class Parsed(HTMLParser):
+    """The tags with their attributes' names, and the text, as a browser would see them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def nasty() -> Examples:
+    return examples([*NASTY, "plain"], [0, 1, 0, 1], ["<u>bad</u>", "good"])
+
+
+def explorer() -> Explorer:
+    return Explorer(nasty(), np.array([0.9, 0.1, 0.5, 0.7]), more={"<s>type</s>": ["<hr>"] * 4})
+
+
+def walk(widget: Any) -> Iterator[Any]:
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from walk(child)
+
+
+def of_kind(view: Any, kind: str, description: str | None = None) -> Any:
+    """The view's one widget of a kind, or with a description."""
+    found = [w for w in walk(view) if type(w).__name__ == kind and description in (None, w.description)]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_texts_are_shown_and_never_run() -> None:
+    pages = [explorer().static(), of_kind(explorer().view(), "HTML").value, nasty()._repr_html_()]
+    for page in pages:
+        seen = Parsed(page)
+        assert seen.tags <= TAGS and seen.attributes <= {"style"}
+        assert all(text in seen.text for text in NASTY) and "<u>bad</u>" in seen.text
+
+
+@given(st.text(), st.text())
+def test_a_table_shows_any_text_as_it_is(first: str, second: str) -> None:
+    seen = Parsed(show.table(["a", first], [[second, 3]], caption=first))
+    assert seen.tags <= TAGS and seen.attributes == {"style"}
+    # HTML has one line end, and no NUL.
+    assert seen.text == f"{first}a{first}{second}3"
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 1), st.integers(0, 4)), min_size=1), st.data())
+def test_filters_are_those_of_a_plain_loop(rows: list[tuple[str, int, int]], data: st.DataObject) -> None:
+    texts = examples([text for text, _, _ in rows], [label for _, label, _ in rows], ["x", "y"])
+    weights = np.array([weight / 4 for _, _, weight in rows])
+    low, high = sorted((data.draw(st.integers(0, 4)) / 4, data.draw(st.integers(0, 4)) / 4))
+    name, search = data.draw(st.sampled_from([None, "x", "y"])), data.draw(st.sampled_from(["", "A", "b"]))
+    found = Explorer(texts, weights).matching(name=name, low=low, high=high, search=search)
+    expected = [
+        i
+        for i, (text, label, weight) in enumerate(rows)
+        if low <= weight / 4 <= high and name in (None, "xy"[label]) and search.lower() in text
+    ]
+    assert found.tolist() == sorted(expected, key=lambda i: (rows[i][2], i))
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 30])
+def test_no_text_is_at_both_ends(number: int) -> None:
+    texts = examples(["t"] * number, [0] * number, ["x", "y"])
+    highest, lowest = Explorer(texts, np.linspace(0, 1, number)).ends()
+    assert not set(highest) & set(lowest) and len(highest) == min(5, -(-number // 2))
+
+
+def test_the_view_follows_its_controls() -> None:
+    texts = examples([f"text {i}" for i in range(25)], [i % 2 for i in range(25)], [ALL, "other"])
+    view = Explorer(texts, np.arange(25) / 25).view()
+    page, count = of_kind(view, "HTML"), of_kind(view, "Label")
+
+    def shown() -> list[int]:
+        return [i for i in range(25) if f">text {i}<" in page.value]
+
+    assert shown() == list(range(10)) and count.value == "25 of 25 texts; page 1 of 3"
+    of_kind(view, "BoundedIntText").value = 3
+    assert shown() == list(range(20, 25))
+    of_kind(view, "Dropdown").index = 1  # a class that is called like the choice of all
+    assert shown() == list(range(0, 20, 2)) and count.value == "13 of 25 texts; page 1 of 2"
+    of_kind(view, "FloatRangeSlider").value = (0.5, 1.0)
+    assert shown() == list(range(14, 25, 2))
+    of_kind(view, "Text").value = "TEXT 2"
+    assert shown() == [20, 22, 24]
+    of_kind(view, "ToggleButtons").value = "highest first"
+    assert page.value.index("text 24") < page.value.index("text 20")
+    of_kind(view, "Text").value = "nothing like it"
+    assert shown() == [] and count.value.startswith("0 of 25 texts")
+
+
+def test_without_ipywidgets_there_is_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(show, "attended", lambda: True)
+    assert set(explorer()._repr_mimebundle_()) == {"text/plain", "text/html", VIEW}
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    assert set(explorer()._repr_mimebundle_()) == {"text/plain", "text/html"}
+
+
+def test_columns_of_another_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 texts, 3 weights and the columns beside them differ in length"):
+        Explorer(nasty(), np.zeros(3))
+    with pytest.raises(ValueError, match="differ in length"):
+        Explorer(nasty(), np.zeros(4), more={"type": ["x"]})
+
+
+def test_only_a_front_end_with_a_person_gets_widgets() -> None:
+    """JupyterLab lets a cell ask for input; papermill and nbval do not."""
+    assert not show.attended()  # no kernel here
+    source = """
+import numpy as np
+from sungen_lib.data import examples
+from sungen_lib.explorer import Explorer
+Explorer(examples(["a", "b"], [0, 1], ["x", "y"]), np.zeros(2))
+"""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    client = manager.client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=120)
+        for allowed in (True, False):
+            outputs: list[Any] = []
+            client.execute_interactive(source, allow_stdin=allowed, output_hook=outputs.append, timeout=120)
+            (bundle,) = [m["content"]["data"] for m in outputs if m["msg_type"] == "execute_result"]
+            assert "text/html" in bundle and (VIEW in bundle) == allowed
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+# --- objects that print themselves ------------------------------------------------------------------------------------
+
+
+def record(**changes: Any) -> Record:
+    about: dict[str, Any] = {
+        "id": "0123456789abcdef0123",
+        "stage": "run",
+        "spec": {"method": "sungen", "test": {"task": "imdb"}, "seed": 2},
+        "metrics": {"accuracy": 0.8525, "curve": [0.1] * 50},
+        "seconds": 12.34,
+        "device": "cpu",
+        "versions": {},
+        "commit": "unknown",
+    }
+    return Record(**(about | changes))
+
+
+def test_a_record_is_one_line() -> None:
+    assert repr(record()) == "Record(stage run, method sungen, task imdb, seed 2, test accuracy 85.25 %, took 12.3 s)"
+    gone = record(diverged="the <b>loss</b> is nan", metrics={})
+    assert "diverged the <b>loss</b> is nan" in repr(gone) and "accuracy" not in repr(gone)
+    assert Parsed(gone._repr_html_()).tags <= TAGS
+    assert repr(record(stage="synthetic", spec={"task": "imdb"}, metrics={"rows": 3})).startswith("Record(stage synth")
+
+
+def test_weights_show_their_histogram() -> None:
+    weights = np.array([0.05] * 2 + [0.55] + [1.0] * 8, dtype=np.float32)
+    learned = LearnedWeights(weights, {}, [Iteration(1, 0.5, 0.5, 0.5, 1.0)])
+    assert repr(learned) == (
+        "LearnedWeights(11 samples, 1 iterations; mean 0.786, 18% below 0.1, 73% above 0.9)"
+    )
+    assert "▂    ▁   █" in Parsed(learned._repr_html_()).text
+
+
+def test_a_cell_is_one_line() -> None:
+    cell = Cell("SunGen", "imdb", "demo", (1, 2, 3), (80.0, 90.0, float("nan")), diverged=(3,))
+    assert repr(cell) == "Cell('SunGen', 'imdb': 85.00 ± 7.07; 3 seeds, 1 diverged, demo)"
+    cell = Cell("SunGen", "imdb", "demo", (1,), (float("nan"),), diverged=(1,))
+    assert repr(cell) == "Cell('SunGen', 'imdb': diverged; 1 seeds, 1 diverged, demo)"
+
+
+def test_examples_show_their_first_texts() -> None:
+    page = examples([f"text {i} " + "x" * 500 for i in range(9)], [0] * 9, ["a", "b"])._repr_html_()
+    assert "Examples(9 texts; a: 9, b: 0), the first 3:" in page and "text 2" in page and "text 3" not in page
+    assert len(page) < 2000
+    pairs = examples(["one"], [0], ["a", "b"], ["two"])._repr_html_()
+    assert "text1" in pairs and "two" in pairs
+    assert "Examples(0 texts" in examples([], [], ["a"])._repr_html_()

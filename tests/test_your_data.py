@@ -1,0 +1,269 @@
+"""The notebook ``your_data`` on files of a user's own: weights, a subset, an accuracy, or one clear sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+from conftest import KEYWORDS, keyword_examples
+from datasets import ClassLabel, Dataset, Features, Value
+
+from sungen_lib import files, own_data, quality, reweight, show, suite
+from sungen_lib.data import DataError, DataMissing, examples
+from sungen_lib.experiments import Experiment, ParameterError, optional_positive_integer, positive_integer
+from sungen_lib.reweight import LearnedWeights
+
+NOTEBOOK = suite.NOTEBOOKS / "your_data.ipynb"
+CHECKS: dict[str, Any] = {
+    "data": own_data.file_or_hub,
+    "test": own_data.file_or_hub,
+    "labels": own_data.label_names,
+    "text": own_data.column,
+    "label": own_data.column,
+    "budget": optional_positive_integer,
+    "iterations": optional_positive_integer,
+    "seed": positive_integer,
+}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty store, and pictures that go nowhere."""
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    with mpl.rc_context({"backend": "agg"}):
+        yield tmp_path
+
+
+def write(path: Path, rows: int = 40, *, seed: int = 0, **changes: Any) -> str:
+    """``keyword_examples`` with their labels by name, as pandas writes them; ``changes`` to columns."""
+    found = keyword_examples(rows, seed=seed)
+    frame = pd.DataFrame({"text": found.texts, "label": [KEYWORDS[label] for label in found.labels]} | changes)
+    frame = frame.assign(source="made up")  # a column that is none of our business, and stays
+    if files.suffix(path) == ".csv":
+        frame.to_csv(path, index=False)
+    elif files.suffix(path) == ".parquet":
+        frame.to_parquet(path, index=False)
+    else:
+        frame.to_json(path, orient="records", lines=True)
+    return str(path)
+
+
+def experiment(**parameters: Any) -> Experiment:
+    """The notebook's second cell."""
+    defaults = dict.fromkeys(CHECKS) | {"text": "text", "label": "label", "seed": 1, "profile": "tiny"}
+    return Experiment.from_parameters("your_data", defaults | parameters, tasks=["imdb"], **CHECKS)
+
+
+def run(place: Path, **parameters: Any) -> dict[str, Any]:
+    """All the notebook's cells in this process; its names."""
+    names: dict[str, Any] = {}
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+            if "parameters" in cell["metadata"].get("tags", ()):
+                names |= {"profile": "tiny", "out": str(place / "out")} | parameters
+    return names
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet", ".jsonl.gz"])
+def test_an_own_file_gets_weights_and_a_subset(ending: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = write(place / f"mine{ending}")
+    run(place, data=mine, test=write(place / "gold.csv", 20, seed=1), budget=10)
+    results = place / "out" / "mine"
+    weights = pd.read_parquet(results / "weights.parquet")
+    assert weights["idx"].tolist() == list(range(40)) and weights["weight"].between(0, 1).all()
+    assert weights["weight"].nunique() > 2
+    whole, part = files.read(mine), files.read(results / f"subset{ending}", labels=KEYWORDS[:2])
+    assert 1 <= len(part) <= 25 and set(part.texts) <= set(whole.texts)
+    assert (results / "weights.png").read_bytes().startswith(b"\x89PNG")
+    shown = capsys.readouterr().out
+    for what in ("all rows, equal weights", "all rows, learned weights", "the subset, equal weights", "weights lie in"):
+        assert what in shown
+    left = {path.name for path in results.iterdir() if not path.name.startswith("checkpoint-")}
+    assert left == {"weights.parquet", f"subset{ending}", "weights.png"}
+
+
+def test_papermill_runs_it_and_shows_one_picture(place: Path) -> None:
+    own = {"data": write(place / "mine.csv"), "out": str(place / "out"), "profile": "tiny"}
+    assert suite.execute(NOTEBOOK, place / "done.ipynb", own, store=place / "store") is None
+    cells = json.loads((place / "done.ipynb").read_text(encoding="utf-8"))["cells"]
+    bundles = [output["data"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
+    assert sum("image/png" in bundle for bundle in bundles) == 1
+    assert not any("application/vnd.jupyter.widget-view+json" in bundle for bundle in bundles)
+    assert any("The lowest weights:" in "".join(bundle.get("text/html", ())) for bundle in bundles)
+    assert "no test file was given: pass test" in json.dumps(cells)
+    assert len(pd.read_parquet(place / "out" / "mine" / "weights.parquet")) == 40
+
+
+def test_whoever_watches_sees_more_pictures(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures: list[str] = []
+    monkeypatch.setattr("IPython.display.DisplayHandle.display", lambda *_: pictures.append("first"))
+    monkeypatch.setattr("IPython.display.DisplayHandle.update", lambda *_: pictures.append("next"))
+    mine = write(place / "mine.csv")
+    run(place, data=mine, iterations=7)
+    assert pictures == ["first"]
+    monkeypatch.setattr(show, "attended", lambda: True)
+    pictures.clear()
+    run(place, data=mine, iterations=7, seed=2)
+    assert pictures == ["first", "next", "next"]  # after iterations 3 and 6, and at the end
+
+
+def test_a_run_that_was_cut_off_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reweight, "CHECKPOINT_SECONDS", 0.0)
+    mine = write(place / "mine.csv")
+    whole = experiment(data=mine, iterations=5, out=str(place / "whole"))
+    texts = own_data.read(whole, Path(mine))
+    expected = own_data.learn(whole, texts)
+    cut = experiment(data=mine, iterations=5, out=str(place / "cut"))
+
+    def stop(learned: LearnedWeights) -> None:
+        if len(learned.history) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        own_data.learn(cut, texts, on_iteration=stop)
+    seen: list[LearnedWeights] = []
+    found = own_data.learn(cut, texts, on_iteration=seen.append)
+    assert [len(learned.history) for learned in seen] == [4, 5]
+    assert np.array_equal(seen[-1].weights, found.weights) and np.array_equal(found.weights, expected.weights)
+    assert not np.array_equal(seen[0].weights, found.weights)
+
+
+def test_another_seed_or_file_is_another_run(place: Path) -> None:
+    mine = write(place / "mine.csv")
+    for changes in ({}, {"seed": 2}, {"iterations": 1}):
+        one = experiment(data=mine, out=str(place / "out"), **changes)
+        own_data.learn(one, own_data.read(one, Path(mine)))
+    write(place / "mine.csv", seed=5)
+    own_data.learn(one, own_data.read(one, Path(mine)))
+    assert len(list((place / "out" / "mine").glob("checkpoint-*"))) == 4
+
+
+def test_the_hub_knows_its_label_names(place: Path) -> None:
+    folder = place / "reviews"
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["superb", "awful"])})
+    for split, seed in (("train", 0), ("test", 1)):
+        found = keyword_examples(20, seed=seed)
+        rows = {"text": found.texts, "label": 1 - found.labels}
+        Dataset.from_dict(rows, features=features).to_parquet(folder / f"{split}.parquet")
+    names = run(place, data=str(folder), test=str(folder))
+    assert names["texts"].label_names == ("superb", "awful")
+    assert len(names["test_rows"]) == 20 and set(names["found"]) >= {"all rows, equal weights"}
+    assert (place / "out" / "reviews" / "subset.parquet").is_file()
+
+
+BAD: dict[str, tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = {
+    "one class": ({"label": ["awful"] * 40}, {}, DataError, "all rows are 'awful'; two classes are needed"),
+    "numbers": ({"label": [0, 1] * 20}, {}, DataError, "labels are numbers without names; pass labels"),
+    "an unknown label": ({}, {"labels": ["a", "b"]}, DataError, ":2: label 'awful' is neither"),
+    "no such column": ({}, {"text": "review"}, DataError, "no column 'review' among 'text', 'label'"),
+    "an empty text": ({"text": ["x", " "] * 20}, {}, DataError, ":3: field 'text' must be a non-empty string"),
+    "idx twice": ({"idx": [3] * 40}, {}, DataError, ":3: idx 3 is not a 64-bit integer or was used before"),
+    "a large budget": ({}, {"budget": 41}, ParameterError, "budget must be at most 40, the rows of"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_file_is_one_sentence_and_nothing_is_written(case: str, place: Path) -> None:
+    changes, parameters, kind, words = BAD[case]
+    with pytest.raises(kind) as error:
+        run(place, data=write(place / "mine.csv", **changes), **parameters)
+    assert words in str(error.value) and "\n" not in str(error.value)
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("data", "/no/such/file.csv"),
+        ("data", "./nowhere"),
+        ("data", ""),
+        ("test", "/no/such/file.parquet"),
+        ("labels", ["one"]),
+        ("labels", ["a", "a"]),
+        ("labels", "negative,positive"),
+        ("labels", [0, 1]),
+        ("text", ""),
+        ("budget", 0),
+        ("iterations", 1.5),
+    ],
+)
+def test_bad_parameters(name: str, value: object) -> None:
+    with pytest.raises(ParameterError, match=f"^{name}\\b") as error:
+        experiment(**{name: value})
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_of_another_kind_is_refused(place: Path) -> None:
+    (place / "mine.xlsx").write_bytes(b"x")
+    with pytest.raises(ParameterError, match=r"mine\.xlsx' must end in one of \.jsonl, "):
+        experiment(data=str(place / "mine.xlsx"))
+
+
+def test_a_hub_that_cannot_be_reached(place: Path) -> None:
+    one = experiment(data="nobody/nothing", out=str(place / "out"))
+    with pytest.raises(DataMissing, match=r"hub's 'nobody/nothing' cannot be reached .*; go online, or name a file$"):
+        own_data.locate(one)
+    assert not list(place.glob("out/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"label": ["fine"] * 40}, "label 'fine' is none of the training file's: awful, superb"),
+        ({"label": [0] * 40}, "labels are numbers without names"),
+    ],
+)
+def test_a_bad_test_file_costs_no_weights(changes: dict[str, Any], words: str, place: Path) -> None:
+    """It is read last: nothing that is learned or saved can depend on it."""
+    with pytest.raises(DataError) as error:
+        run(place, data=write(place / "mine.csv"), test=write(place / "gold.csv", **changes))
+    assert words in str(error.value)
+    assert {"weights.parquet", "subset.csv"} <= {path.name for path in (place / "out" / "mine").iterdir()}
+
+
+def test_labels_of_a_test_file_are_followed_by_name(place: Path) -> None:
+    one = experiment()
+    texts = examples(["x", "y"], [0, 1], ["superb", "awful"])  # not the alphabet's order
+    found = own_data.read_test(one, write(place / "gold.csv", 4), texts)
+    assert found.label_names == texts.label_names and found.labels.tolist() == [1, 0, 1, 0]
+    (place / "pairs.csv").write_text("text1,text2,label\na,b,awful\nc,d,superb\n", encoding="utf-8")
+    with pytest.raises(DataError, match="pairs go with pairs only"):
+        own_data.read_test(one, str(place / "pairs.csv"), texts)
+
+
+def test_the_weights_find_planted_noise(place: Path) -> None:
+    """A fifth of the labels are flipped: those rows end lower."""
+    clean = keyword_examples(400)
+    flipped = np.arange(400) % 10 < 2
+    names = [KEYWORDS[label] for label in np.where(flipped, 1 - clean.labels, clean.labels)]
+    one = experiment(data=write(place / "mine.csv", 400, label=names), profile="embedded", out=str(place / "out"))
+    learned = own_data.learn(one, own_data.read(one, place / "mine.csv"))
+    assert np.median(learned.weights[flipped]) + 0.3 < np.median(learned.weights[~flipped])
+
+
+def test_the_summary_counts_what_is_there() -> None:
+    texts = ["A  fine film", "a fine film", "a Fine film", "about <C> and so on", "dull", "<b>dull</b>"]
+    facts = quality.summary(examples(texts, [1, 0, 1, 0, 0, 0], ["neg", "pos"]))
+    assert facts == {
+        "rows": 6,
+        "rows labelled neg": 4,
+        "rows labelled pos": 2,
+        "words a text (median)": 3,
+        "words a text (5 % to 95 %)": "1 to 4",
+        "rows that repeat an earlier text": 2,
+        "rows whose text also has another label": 3,
+        "rows with a prompt's slot (<C>, <X>, <Y>)": 1,
+    }
+
+
+def test_papermill_is_told_all_parameters() -> None:
+    assert {*CHECKS, "profile", "data_dir", "device", "out"} == set(papermill.inspect_notebook(str(NOTEBOOK)))
