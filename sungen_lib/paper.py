@@ -126,9 +126,6 @@ _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
             "SunGen": (86.56, 84.63, 90.38),
         },
     ),
-    # Tables of our own, of which the paper prints nothing.
-    "variants": ((), {}),
-    "noise_recovery": ((), {}),
 }
 
 
