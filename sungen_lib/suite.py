@@ -87,7 +87,7 @@ def _bring_up_to_date(
     stamps, key = _read_json(stamp), str(out)
     results = {"outputs": _output_hashes(out, notebook), "records": _record_hashes(out, notebook, store)}
     if copy.exists() and stamps.get(key) == made_from | results:
-        return "unchanged", f"unchanged  {_verdicts(out, notebook)}".rstrip()
+        return "unchanged", f"unchanged  {verdicts(out, notebook)}".rstrip()
     if stamps.pop(key, None):  # a run cut off from here on leaves no stamp for this output folder
         _write_json(stamp, stamps)
     started = time.monotonic()
@@ -97,7 +97,7 @@ def _bring_up_to_date(
         return "failed", f"{seconds}  {_failure(error, copy)}"
     results = {"outputs": _output_hashes(out, notebook), "records": _record_hashes(out, notebook, store)}
     _write_json(stamp, stamps | {key: made_from | results})
-    return "ran", f"{seconds}  {_verdicts(out, notebook)}".rstrip()
+    return "ran", f"{seconds}  {verdicts(out, notebook)}".rstrip()
 
 
 def execute(notebook: Path, copy: Path, parameters: Mapping[str, Any], *, store: Path) -> str | None:
@@ -188,7 +188,7 @@ def _failure(error: str, copy: Path) -> str:
     return f"FAILED  {error}" + (f"  [{copy}]" if copy.exists() else "")
 
 
-def _verdicts(out: Path, notebook: Path) -> str:
+def verdicts(out: Path, notebook: Path) -> str:
     """``holds 7, fails 1, undecided 4``, from the claims in the notebook's own JSON."""
     claims = _read_json(out / f"{stem(notebook.stem)}.json").get("claims", [])
     # "not run: why" is one verdict, whatever the reasons.

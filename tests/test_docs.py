@@ -71,6 +71,12 @@ def test_the_readme_lists_every_notebook_with_the_command_that_runs_it_alone() -
         assert command and [path.stem for path in suite.select(suite.NOTEBOOKS, [command[1]])] == [name]
 
 
+def test_the_readme_counts_the_claims_of_the_committed_tables() -> None:
+    for name, cells in rows(README, "notebooks/").items():
+        counted = [suite.verdicts(suite.TABLES / profile, suite.NOTEBOOKS / name) for profile in ("embedded", "small")]
+        assert cells[4:6] == counted, name
+
+
 def test_the_index_lists_every_notebook_with_the_files_it_writes() -> None:
     listed = rows(INDEX, "")
     assert set(listed) == NAMES
