@@ -37,9 +37,7 @@ class Explorer:
             raise ValueError(f"{len(data)} texts, {len(weights)} weights and the columns beside them differ in length")
         self.data, self.weights, self.shown = data, np.asarray(weights), shown
 
-    def matching(
-        self, *, name: str | None = None, low: float = 0.0, high: float = 1.0, search: str = ""
-    ) -> np.ndarray:
+    def matching(self, *, name: str | None = None, low: float = 0.0, high: float = 1.0, search: str = "") -> np.ndarray:
         """Rows of the class ``name`` with weights in [low, high] that hold ``search``, case aside; lowest first."""
         found = (self.weights >= low) & (self.weights <= high)
         if name is not None:

@@ -161,9 +161,7 @@ def learn(
         )
 
 
-def accuracy(
-    experiment: Experiment, texts: Examples, test: Examples, *, weights: np.ndarray | None = None
-) -> float:
+def accuracy(experiment: Experiment, texts: Examples, test: Examples, *, weights: np.ndarray | None = None) -> float:
     """Test accuracy, in percent, of the LSTM trained on ``texts`` with or without ``weights``, (N,)."""
     config, seed = tam(experiment), experiment.extras["seed"]
     tokenizer = config.tokenizer(texts)

@@ -192,9 +192,7 @@ def test_a_record_is_one_line() -> None:
 def test_weights_show_their_histogram() -> None:
     weights = np.array([0.05] * 2 + [0.55] + [1.0] * 8, dtype=np.float32)
     learned = LearnedWeights(weights, {}, [Iteration(1, 0.5, 0.5, 0.5, 1.0)])
-    assert repr(learned) == (
-        "LearnedWeights(11 samples, 1 iterations; mean 0.786, 18% below 0.1, 73% above 0.9)"
-    )
+    assert repr(learned) == ("LearnedWeights(11 samples, 1 iterations; mean 0.786, 18% below 0.1, 73% above 0.9)")
     assert "▂    ▁   █" in Parsed(learned._repr_html_()).text
 
 
