@@ -92,7 +92,8 @@ class Explorer:
         import ipywidgets as widgets
 
         classes = [(ALL, None), *((name, name) for name in self.data.label_names)]
-        name = widgets.Dropdown(options=classes, description="class")
+        # By its index: browsers would show a value of None as no choice at all.
+        name = widgets.Dropdown(options=classes, index=0, description="class")
         between = widgets.FloatRangeSlider(value=(0, 1), min=0, max=1, step=0.01, description="weight")
         search = widgets.Text(description="search", continuous_update=False)
         order = widgets.ToggleButtons(options=["lowest first", "highest first"])

@@ -189,6 +189,7 @@ def test_a_moved_slider_reaches_the_kernel_and_its_answer_the_page(lab: Lab, pag
 def test_the_explorer_of_your_data_answers_a_slider(lab: Lab, page: Page) -> None:
     run_all(page, lab, nbformat.read(suite.NOTEBOOKS / "your_data.ipynb", as_version=4), "your_data")
     expect(page.get_by_text("1,000 of 1,000 texts; page 1 of 100", exact=True)).to_be_visible()
+    assert page.locator(".widget-dropdown select").evaluate("menu => menu.selectedIndex") == 0, "shown empty"
     lowest = page.get_by_role("slider").first
     for _ in range(10):
         lowest.press("ArrowRight")
