@@ -577,6 +577,17 @@ def test_collapse_is_an_outcome(labels: list[int], values: list[float], reason: 
     reweight._refuse_collapse(torch.tensor([0.5, 0.02, 0.02, 0.02]), data, 7)  # far from even, and yet no collapse
 
 
+def test_equal_weights_are_a_collapse_but_not_after_the_first_step() -> None:
+    data = keyword_set(4)
+    for value in (0.3, 0.999999):
+        reweight._refuse_collapse(torch.full((4,), value), data, 1)
+        with pytest.raises(Diverged, match="all weights are equal after iteration 2"):
+            reweight._refuse_collapse(torch.full((4,), value), data, 2)
+    reweight._refuse_collapse(torch.tensor([0.5, 0.5, 0.5, 0.50001]), data, 2)
+    with pytest.raises(Diverged, match="all weights are equal after iteration 2"):
+        learn_weights(noisy_set(40)[0], tam=small_tam(), iterations=3, outer_lr=0.0)
+
+
 def test_a_rare_class_is_no_collapse() -> None:
     labels = np.zeros(1000, dtype=np.int64)
     labels[:2] = 1
