@@ -26,7 +26,7 @@ Uses the active Python if it satisfies pyproject.toml, else makes .venv (Python 
   --help            this text
 
 Finished runs are kept in runs/ (or $SUNGEN_STORE) and never computed again; executed notebooks are beside them.
-Exit status: 0, all is well; 1, a notebook, a test or the installation failed; 2, a wrong option; 130, Ctrl-C.
+Exit status: 0, all is well; 1, a notebook, a test or the installation failed; 2, a wrong option; 130, Ctrl-C; 143, SIGTERM.
 TEXT
 }
 

@@ -16,7 +16,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from sungen_lib import data, embedded, execute, paper, profiles, report, runs, tasks
-from sungen_lib.data import DataMissing
+from sungen_lib.data import DataMissing, writable
 from sungen_lib.models import TamConfig
 from sungen_lib.paper import Cell
 from sungen_lib.profiles import Profile
@@ -161,6 +161,8 @@ def _out(value: object) -> Path:
         return Path("../tables").absolute()
     if not isinstance(value, str) or not value or (Path(value).exists() and not Path(value).is_dir()):
         raise ParameterError(f"out must be a folder to write to, existing or not, got {value!r}")
+    if not writable(value):
+        raise ParameterError(f"out: no files can be written to {value!r}; name another folder")
     return Path(value).absolute()
 
 

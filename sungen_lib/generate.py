@@ -8,7 +8,6 @@ and were not written before; classes are balanced by count.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sungen_lib.data import Examples, examples, write_text
+from sungen_lib.data import Damaged, Examples, examples, read_sealed, set_aside, write_sealed
 from sungen_lib.tasks import Task, fill
 from sungen_lib.train import derived_seed
 
@@ -301,15 +300,25 @@ def _shards(make: Callable[[int], list[_Row]], folder: Path | None) -> Iterator[
     """Shard 0, 1, ...: read from ``folder`` where complete, else made and stored there."""
     number = 0
     while True:
-        path = None if folder is None else folder / f"shard-{number:05d}.jsonl"
-        if path is not None and path.exists():
-            yield [_Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-        else:
+        path = None if folder is None else folder / f"shard-{number:05d}.json"
+        rows = None if path is None else _stored_shard(path)
+        if rows is None:
             rows = make(number)
             if path is not None:
-                write_text(path, "".join(json.dumps(vars(row), ensure_ascii=False) + "\n" for row in rows))
-            yield rows
+                write_sealed(path, {"rows": [vars(row) for row in rows]})
+        yield rows
         number += 1
+
+
+def _stored_shard(path: Path) -> list[_Row] | None:
+    """None where there is none; a damaged one is set aside."""
+    if not path.exists():
+        return None
+    try:
+        return [_Row(**row) for row in read_sealed(path)["rows"]]
+    except Damaged as error:
+        set_aside(path, str(error))
+        return None
 
 
 def _manifest(
@@ -341,17 +350,21 @@ def _stored_contexts(folder: Path | None, manifest: dict[str, Any], write: Calla
         return write()
     path = folder / "manifest.json"
     if path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            stored = read_sealed(path)
+        except Damaged as error:
+            set_aside(folder, str(error))  # with the shards: nobody can tell what wrote them
+            return _stored_contexts(folder, manifest, write)
         other = [key for key, value in manifest.items() if key != "versions" and stored.get(key) != value]
         if other:
             raise ValueError(
                 f"{path} belongs to another job ({', '.join(other)} differ); remove {folder} or name another"
             )
         return list(stored["contexts"])
-    if any(folder.glob("shard-*.jsonl")):
+    if any(folder.glob("shard-*.json")):
         raise ValueError(f"{folder} holds shards but no manifest.json of what wrote them; remove it or name another")
     names = write()
-    write_text(path, json.dumps({**manifest, "contexts": names}, indent=1, ensure_ascii=False) + "\n")
+    write_sealed(path, {**manifest, "contexts": names})
     return names
 
 
@@ -370,8 +383,9 @@ def generate(
     """``rows`` synthetic examples of ``task``, classes balanced to within one, no text twice.
 
     With ``folder`` each finished shard is stored there, with a manifest of what wrote it, and a later call with the
-    same arguments goes on after the last one, to the same set; with others it raises ``ValueError``. Raises
-    ``RuntimeError`` where the PLM does not get there: ten shards in a row without a new text.
+    same arguments goes on after the last one, to the same set; with others it raises ``ValueError``. A damaged shard is
+    set aside and made again. Raises ``RuntimeError`` where the PLM does not get there: ten shards in a row without a
+    new text.
     """
     writer = Writer(model, tokenizer)
     place = None if folder is None else Path(folder)

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sungen_lib import show
-from sungen_lib.data import atomic_path
+from sungen_lib.data import SEAL, atomic_path
 from sungen_lib.encode import PAD, Batch, Encoded, sorted_batches
 from sungen_lib.losses import Loss, cross_entropy, reverse_cross_entropy
 from sungen_lib.models import BiLSTM, Encoder
@@ -48,6 +48,7 @@ RADIUS = 0.002  # length of the central difference's step in parameter space: be
 GUARD_ROWS, GUARD_LIMIT = 1024, 1e-3
 CHECKPOINT_SECONDS = 20.0
 COLLAPSE = 0.01  # mean weight, or a class's relative to the largest class's, below which weights have collapsed
+EQUAL = 1e-6  # weights closer together than this are all the same
 PILOT = 10  # iterations for each rate that ``choose_outer_lr`` tries
 
 
@@ -454,6 +455,9 @@ def _refuse_collapse(weights: Tensor, data: Encoded, number: int) -> None:
     """Weights that leave nothing to learn from are an outcome to report, not to train on."""
     if float(weights.mean()) < COLLAPSE:
         raise Diverged(f"all weights are close to 0 after iteration {number}")
+    # Adam's first step is as long for every sample: after it, and only then, equal weights may still be on their way.
+    if number > 1 and len(weights) > 1 and float(weights.max() - weights.min()) < EQUAL:
+        raise Diverged(f"all weights are equal after iteration {number}")
     counts = torch.bincount(data.labels, minlength=data.classes)
     means = torch.zeros(data.classes, device=weights.device).index_add_(0, data.labels, weights) / counts
     means = means[counts > 0]
@@ -555,8 +559,10 @@ class _OuterState:
             "inexact": self.inexact,
             "history": [asdict(iteration) for iteration in self.history],
         }
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        metadata = {"about": json.dumps(about)}
         with atomic_path(path) as temporary:
-            save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, temporary, {"about": json.dumps(about)})
+            save_file(tensors, temporary, metadata | {SEAL: _seal(metadata["about"], tensors)})
 
     def resume(self, path: Path, identity: dict[str, object]) -> None:
         if not path.exists():
@@ -575,13 +581,25 @@ class _OuterState:
 def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["about"])
+            metadata = file.metadata()
+            about = json.loads(metadata["about"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        seal = metadata.get(SEAL)
+        if seal is not None and seal != _seal(metadata["about"], tensors):  # the first checkpoints had none
+            raise ValueError("its content does not match its checksum")
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path} holds no weights ({error}); remove it to learn them anew") from None
     return about, tensors
+
+
+def _seal(about: str, tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of all that a checkpoint holds: safetensors would not notice a changed number."""
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _snapshots(tensors: dict[str, Tensor]) -> dict[int, np.ndarray]:

@@ -7,7 +7,6 @@ spec's hash names its folder in the store, which holds the files it produced and
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -31,7 +30,17 @@ from torch import nn
 
 from sungen_lib import data, embedded, hub, methods, prompting, show, tasks
 from sungen_lib.baselines import tfidf_logreg
-from sungen_lib.data import DataMissing, Examples, atomic_path, write_jsonl, write_text
+from sungen_lib.data import (
+    Damaged,
+    DataMissing,
+    Examples,
+    atomic_path,
+    locked,
+    read_sealed,
+    set_aside,
+    write_jsonl,
+    write_sealed,
+)
 from sungen_lib.encode import Encoded, Tokenizer, encode
 from sungen_lib.generate import Sampling, generate
 from sungen_lib.losses import LOSSES
@@ -265,34 +274,50 @@ def folder(spec_id: str) -> Path:
 def find(spec: Spec) -> Record | None:
     """The finished record of ``spec``; one whose files are damaged is set aside and counts as missing."""
     place = folder(identify(spec))
+    try:
+        return _read(place)
+    except Damaged:
+        with locked(_lock(place)):  # not while somebody computes it anew
+            return _sound(place)
+
+
+def _read(place: Path) -> Record | None:
+    """The record there, if any; raises ``Damaged``."""
     path = place / "record.json"
     if not path.exists():
         return None
     try:
-        record = Record(**json.loads(path.read_text(encoding="utf-8")))
-        damaged = [name for name, digest in record.files.items() if _digest(place / name) != digest]
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, OSError) as error:
-        damaged = [f"record.json ({error})"]
+        record = Record(**read_sealed(path, required=False))  # the first records had no seal
+    except (TypeError, OSError) as error:
+        raise Damaged(f"{path} cannot be read ({error})") from None
+    if record.id != place.name:
+        raise Damaged(f"{path} is the record of {record.id}")
+    damaged = [name for name, digest in record.files.items() if _digest(place / name) != digest]
     if damaged:
-        aside = place.with_name(f"{place.name}.damaged-{time.time_ns()}")
-        place.rename(aside)
-        print(f"set aside {aside}: {', '.join(damaged)} does not match its record; it will be computed again")
-        return None
+        raise Damaged(f"{', '.join(damaged)} does not match its record")
     return record
+
+
+def _sound(place: Path) -> Record | None:
+    """``_read``, but what is damaged is set aside; under the lock."""
+    try:
+        return _read(place)
+    except Damaged as error:
+        set_aside(place, str(error))
+        return None
+
+
+def _is_result(path: Path) -> bool:
+    return path.is_file() and ".damaged-" not in path.name  # which ``set_aside`` leaves
 
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
 
 
-@contextmanager
-def _locked(place: Path) -> Iterator[None]:
+def _lock(place: Path) -> Path:
     """Only one process computes a spec; another one waits and then finds it finished."""
-    lock = store() / "locks" / place.name
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return store() / "locks" / place.name
 
 
 @cache
@@ -318,8 +343,8 @@ def compute(spec: Spec, data_dir: str | None = None) -> Record:
     for parent in upstream(spec):
         compute(parent, data_dir)
     place = folder(identify(spec))
-    with _locked(place):
-        record = find(spec)
+    with locked(_lock(place)):
+        record = _sound(place)
         if record is not None:
             return record
         place.mkdir(parents=True, exist_ok=True)
@@ -340,9 +365,9 @@ def compute(spec: Spec, data_dir: str | None = None) -> Record:
             versions=_versions(),
             commit=_commit(),
             diverged=diverged,
-            files={path.name: _digest(path) for path in sorted(place.glob("[!.]*")) if path.is_file()},
+            files={path.name: _digest(path) for path in sorted(place.glob("[!.]*")) if _is_result(path)},
         )
-        write_text(place / "record.json", json.dumps(asdict(record), indent=1))
+        write_sealed(place / "record.json", asdict(record))
         return record
 
 
@@ -399,6 +424,9 @@ def _some(everything: Examples, rows: int | None, *, start: int = 0) -> Examples
 def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, Any]:
     assert spec.sampling is not None
     model, tokenizer = load_plm(spec.plm)
+    shards = place / "shards"
+    if not (shards / "manifest.json").exists():
+        shutil.rmtree(shards, ignore_errors=True)  # nobody can tell what wrote them
     rows = generate(
         tasks.get(spec.task),
         model=model,
@@ -407,10 +435,10 @@ def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, 
         seed=derived_seed(TEXTS_SEED, spec.start) if spec.start else TEXTS_SEED,
         sampling=spec.sampling,
         shard_size=min(1024, max(64, spec.rows // 2)),  # small sets would waste most of a large shard
-        folder=place / "shards",
+        folder=shards,
     )
     write_jsonl(place / "synthetic.jsonl", rows)
-    shutil.rmtree(place / "shards")
+    shutil.rmtree(shards)
     return {"rows": len(rows), "fingerprint": rows.fingerprint()}
 
 
@@ -460,12 +488,14 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
     outer_lr = spec.outer_lr
     if isinstance(outer_lr, tuple):
         outer_lr = chosen["outer_lr"] = _outer_lr(place, train_set, outer_lr, {**settings, "outer_set": None})
+    checkpoint = place / "weights.safetensors"
+    _set_aside_if_damaged(checkpoint, load_weights)
     learned = learn_weights(
         train_set,
         outer_lr=outer_lr,
         iterations=spec.iterations,
         snapshots=spec.snapshots,
-        checkpoint=place / "weights.safetensors",
+        checkpoint=checkpoint,
         **settings,
     )
     return {"history": [asdict(iteration) for iteration in learned.history]} | chosen
@@ -474,9 +504,19 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
 def _outer_lr(place: Path, train_set: Encoded, rates: tuple[float, ...], settings: dict[str, Any]) -> float:
     """Chosen on synthetic samples whatever the outer set is, and written down: a restart goes on with it."""
     path = place / "outer_lr.json"
+    _set_aside_if_damaged(path, read_sealed)
     if not path.exists():
-        write_text(path, json.dumps(choose_outer_lr(train_set, rates, **settings)) + "\n")
-    return float(json.loads(path.read_text(encoding="utf-8")))
+        write_sealed(path, {"outer_lr": choose_outer_lr(train_set, rates, **settings)})
+    return float(read_sealed(path)["outer_lr"])
+
+
+def _set_aside_if_damaged(path: Path, read: Callable[[Path], object]) -> None:
+    """Of a run that was cut off: what the file held is computed again."""
+    try:
+        if path.exists():
+            read(path)
+    except ValueError as error:
+        set_aside(path, str(error))
 
 
 def learned(spec: Weights) -> LearnedWeights:

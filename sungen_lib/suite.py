@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 import time
 from collections import Counter
@@ -59,7 +60,12 @@ def run(
     data_dir: Path | None = None,
     only: Sequence[str] = (),
 ) -> int:
-    """Bring every selected notebook's tables up to date, print a line for each; how many failed."""
+    """Bring every selected notebook's tables up to date, print a line for each; how many failed.
+
+    A notebook that another process executes into the same store is waited for.
+    """
+    from sungen_lib.data import locked
+
     out, store = out.resolve(), store.resolve()
     parameters = {"profile": profile, "out": str(out)}
     if data_dir is not None:
@@ -69,7 +75,8 @@ def run(
     for notebook in select(notebooks, only):
         print(f"{notebook.stem:<32}", end=" ", flush=True)
         copy = store / "executed" / profile / notebook.name
-        outcome, text = _bring_up_to_date(notebook, copy, about, out=out / profile, store=store)
+        with locked(store / "locks" / f"{profile}-{notebook.stem}"):
+            outcome, text = _bring_up_to_date(notebook, copy, about, out=out / profile, store=store)
         results[outcome] += 1
         print(text, flush=True)
     counts = ", ".join(f"{results[outcome]} {outcome}" for outcome in ("ran", "unchanged", "failed"))
@@ -105,6 +112,7 @@ def execute(notebook: Path, copy: Path, parameters: Mapping[str, Any], *, store:
     import papermill  # a second, which an unchanged suite saves
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # pages about tasks that Ctrl-C left unfinished
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.unlink(missing_ok=True)
     try:
@@ -120,7 +128,10 @@ def execute(notebook: Path, copy: Path, parameters: Mapping[str, Any], *, store:
                 log_output=False,
                 execution_timeout=None,
                 # A kernel's own log, on our stderr, is a warning about encryption each time and noise on Ctrl-C.
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+                extra_arguments=[
+                    "--IPKernelApp.log_level=CRITICAL",
+                    "--IPKernelApp.exec_lines=__import__('logging').getLogger('asyncio').setLevel('CRITICAL')",
+                ],
             )
     except Exception as error:  # whatever it is, the other notebooks still get their turn
         return _last_line(error)
@@ -169,6 +180,7 @@ def _kernel_environment(store: Path) -> Iterator[None]:
         # A user's own "python3" kernel, which may be another interpreter's, must not come before ours.
         "JUPYTER_PATH": first(Path(sys.prefix, "share", "jupyter"), "JUPYTER_PATH"),
         "TQDM_DISABLE": "1",
+        "PYTHONWARNINGS": "ignore:resource_tracker",  # which cleans up after a kernel that was stopped, and says so
     }
     try:
         yield
@@ -301,7 +313,10 @@ def _ahead(notebooks: Sequence[Path], parameters: Mapping[str, Any], address: st
 
 
 def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS) -> int:
-    """The command line; 0 if every notebook is up to date, 1 if one failed, 130 on Ctrl-C."""
+    """The command line; 0 if every notebook is up to date, 1 if one failed, 2 for options that will not do, 130 on
+    Ctrl-C, 143 on SIGTERM."""
+    from sungen_lib.data import writable
+
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.refresh and (options.profile != "embedded" or options.data or options.out != TABLES):
@@ -315,6 +330,10 @@ def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS)
         select(notebooks, options.only)
     except ValueError as error:
         parser.error(str(error))
+    for folder in (options.out, store):
+        if not (options.dry_run or writable(folder)):
+            print(f"run_all.sh: no files can be written to {folder}; name another folder", file=sys.stderr)
+            return 2
     try:
         if options.refresh:
             return int(refresh(notebooks, store=store, only=options.only) > 0)
@@ -332,10 +351,19 @@ def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS)
     except RuntimeError as error:  # no cluster
         print(f"run_all.sh: {_last_line(error)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as how:
         print("\ninterrupted; finished runs are kept, the same command goes on from them", file=sys.stderr)
-        return 130
+        return 143 if isinstance(how, Terminated) else 130
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, taken like Ctrl-C."""
+
+
+def _terminated(*_: object) -> None:
+    raise Terminated
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(main())

@@ -285,7 +285,12 @@ def predict(model: nn.Module, data: Encoded, *, batch_size: int = 256) -> Tensor
 
 
 def evaluate(model: nn.Module, data: Encoded, *, loss: Loss = cross_entropy, batch_size: int = 256) -> Evaluation:
-    """Accuracy and mean loss of ``model`` on ``data``: the one place where test labels are read."""
+    """Accuracy and mean loss of ``model`` on ``data``: the one place where test labels are read.
+
+    Raises ``Diverged`` if an output is not finite: that is no prediction.
+    """
     logits = predict(model, data, batch_size=batch_size)
+    if not bool(torch.isfinite(logits).all()):  # an infinite gradient in the very last step shows only here
+        raise Diverged("the trained model's outputs are not finite")
     correct = (logits.argmax(-1) == data.labels).cpu().numpy()
     return Evaluation(float(correct.mean()), float(loss(logits, data.labels).mean()), correct)

@@ -350,8 +350,8 @@ def test_shards_are_taken_up_again(make: Make, tmp_path: Path, monkeypatch: pyte
         make("amazon", 80, seed=3, folder=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "manifest.json",
-        "shard-00000.jsonl",
-        "shard-00001.jsonl",
+        "shard-00000.json",
+        "shard-00001.json",
     ]
     monkeypatch.setattr(module, "_shard", counting)
     assert make("amazon", 80, seed=3, folder=tmp_path).fingerprint() == whole
@@ -360,7 +360,7 @@ def test_shards_are_taken_up_again(make: Make, tmp_path: Path, monkeypatch: pyte
     calls.clear()
     assert make("amazon", 80, seed=3, folder=tmp_path).fingerprint() == whole
     assert not calls
-    (tmp_path / "shard-00001.jsonl").unlink()
+    (tmp_path / "shard-00001.json").unlink()
     assert make("amazon", 80, seed=3, folder=tmp_path).fingerprint() == whole
     assert len(calls) == 1
 

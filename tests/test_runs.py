@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sungen_lib import data, embedded, execute, paper, report, runs
 from sungen_lib.experiments import Experiment, ParameterError
@@ -186,6 +187,51 @@ def test_a_diverged_run_is_an_outcome_not_an_accuracy(store: Path, monkeypatch: 
     wild = replace(spec, tam=replace(spec.tam, lr=float("inf")))
     record = execute.execute([wild], jobs=1, progress=None)[wild]
     assert record.diverged is not None and np.isnan(record.accuracy)
+
+
+def nothing_finite(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """A loss that is NaN."""
+    return logits.sum(-1) * float("nan")
+
+
+class _Infinite(torch.autograd.Function):
+    """1 for each sample; its gradient is infinite."""
+
+    @staticmethod
+    def forward(context: Any, logits: torch.Tensor) -> torch.Tensor:
+        context.shape = logits.shape
+        return logits.new_ones(len(logits))
+
+    @staticmethod
+    def backward(context: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        return torch.full(context.shape, float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("loss", "reason"),
+    [
+        (nothing_finite, "the training loss is nan in epoch 1"),
+        (lambda logits, labels: _Infinite.apply(logits), "the trained model's outputs are not finite"),
+    ],
+    ids=["NaN loss", "infinite gradient"],
+)
+def test_what_is_not_finite_is_diverged_in_record_and_table(
+    loss: Any, reason: str, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gradient is that of the only step, after which no loss is taken any more: only the outputs show it."""
+    monkeypatch.setitem(runs.LOSSES, "broken", loss)
+    one = experiment()
+    spec = one.zerogen("imdb", "lstm", 1)
+    assert spec.tam is not None
+    spec = replace(spec, loss="broken", tam=replace(spec.tam, epochs=1, batch_size=4096))
+    record = execute.execute([spec], jobs=1, progress=None)[spec]
+    assert record.diverged == reason and np.isnan(record.accuracy) and record.metrics == {}
+    grid = one.grid({"ZeroGen LSTM": (lambda task, seed: spec, [1])})
+    shown = report.markdown(
+        report.tidy("table01", one.cells(grid, {spec: record}), grid.not_run), title="T", profile="tiny"
+    )
+    (row,) = (line for line in shown.splitlines() if line.startswith("| ZeroGen LSTM"))
+    assert "diverged (" in row and "nan" not in shown.lower()
 
 
 def test_a_run_on_weights_that_diverged_has_diverged_too(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,14 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
+def test_outputs_that_are_not_finite_are_no_predictions() -> None:
+    model = tam()
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(Diverged, match="outputs are not finite"):
+        evaluate(model, training_set())
+
+
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_unit_weights_train_exactly_like_no_weights(kind: str) -> None:
     data, plain, ones, halves, scaled = training_set(kind), *(tam(kind) for _ in range(4))

@@ -63,7 +63,7 @@ def test_twenty_kills(context: multiprocessing.context.ForkServerContext, tmp_pa
             process = context.Process(target=job, args=(folder,))
             process.start()
             process.join(moments.uniform(0.05, 0.4) * seconds if kills < KILLS else None)
-            stages.add(len(list(folder.glob("shards/shard-*.jsonl"))))
+            stages.add(len(list(folder.glob("shards/shard-*.json"))))
             kills += process.is_alive()
             process.kill()
             process.join()

@@ -1,10 +1,12 @@
-"""``run_all.sh``, killed at random moments and started again: nothing lost, nothing repeated, the same tables.
+"""``run_all.sh``, killed at random moments, interrupted, or started twice: nothing lost, nothing repeated, the same
+tables.
 
 ``SUNGEN_KILLS`` (default 5) says how many kills are tried; twenty take some ten minutes.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -19,10 +21,19 @@ NOTEBOOKS = "table11,figure03"  # a table and a figure that share texts and weig
 KILLS = int(os.environ.get("SUNGEN_KILLS", "5"))
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path) -> subprocess.Popen[str]:
     command = ["./run_all.sh", "--profile", "tiny", "--only", NOTEBOOKS, "--out", str(folder / "tables")]
-    environment = {**os.environ, "SUNGEN_STORE": str(folder / "store")}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "SUNGEN_STORE": str(folder / "store")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Whoever runs the tests in the background may have SIGINT ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def tables(folder: Path) -> dict[str, bytes]:
@@ -44,6 +55,17 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     return folder, time.monotonic() - began
 
 
+def goes_on_and_ends_the_same(folder: Path, reference: Path) -> None:
+    time.sleep(2.5)  # kernels are in sessions of their own; they see within a second or two that their parent is gone
+    finished = records(folder)
+    assert start(folder).wait(timeout=600) == 0
+    assert tables(folder) == tables(reference)
+    after = records(folder)
+    assert {name: after[name] for name in finished} == finished  # a repeated run would have another time in its record
+    assert set(after) == set(records(reference))
+    assert not list(folder.rglob("*.tmp"))
+
+
 @pytest.mark.parametrize("number", range(KILLS))
 def test_a_killed_suite_goes_on_and_ends_the_same(number: int, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
     reference, seconds = undisturbed
@@ -51,11 +73,36 @@ def test_a_killed_suite_goes_on_and_ends_the_same(number: int, undisturbed: tupl
     time.sleep(random.Random(number).uniform(0.1, 0.95) * seconds)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    time.sleep(2.5)  # kernels are in sessions of their own; they see within a second or two that their parent is gone
-    finished = records(tmp_path)
-    assert start(tmp_path).wait(timeout=600) == 0
-    assert tables(tmp_path) == tables(reference)
-    after = records(tmp_path)
-    assert {name: after[name] for name in finished} == finished  # a repeated run would have another time in its record
-    assert set(after) == set(records(reference))
-    assert not list(tmp_path.rglob("*.tmp"))
+    goes_on_and_ends_the_same(tmp_path, reference)
+
+
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_suite_says_so_in_a_line_and_goes_on(
+    how: signal.Signals, status: int, undisturbed: tuple[Path, float], tmp_path: Path
+) -> None:
+    process = start(tmp_path)
+    while process.poll() is None and not records(tmp_path):
+        time.sleep(0.05)
+    os.killpg(process.pid, how)
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == status
+    assert said.strip() == "interrupted; finished runs are kept, the same command goes on from them"
+    goes_on_and_ends_the_same(tmp_path, undisturbed[0])
+
+
+def test_two_at_once_share_the_work(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    """Into one store and one folder: no record is ever replaced, and the tables are those of one alone."""
+    both = [start(tmp_path) for _ in range(2)]
+    versions: dict[Path, set[tuple[int, int]]] = {}
+    while any(process.poll() is None for process in both):
+        for path in tmp_path.glob("store/*/*/record.json"):
+            about = path.stat()
+            versions.setdefault(path, set()).add((about.st_ino, about.st_mtime_ns))
+        time.sleep(0.02)
+    assert [process.communicate() for process in both] == [(None, "")] * 2
+    assert [process.returncode for process in both] == [0, 0]
+    assert all(len(seen) == 1 for seen in versions.values()) and len(versions) == len(records(undisturbed[0]))
+    assert tables(tmp_path) == tables(undisturbed[0])
+    executed = tmp_path / "store" / "executed" / "tiny"
+    copies = [json.loads(path.read_text(encoding="utf-8")) for path in executed.glob("*.ipynb")]
+    assert len(copies) == 2 and all(cell["execution_count"] for c in copies for cell in c["cells"] if "outputs" in cell)

@@ -1,0 +1,163 @@
+"""``learn_weights`` and a run, killed at random moments; Ctrl-C and SIGTERM: nothing lost, nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sungen_lib import embedded, reweight, runs, tasks
+from sungen_lib.data import write_jsonl, write_text
+from sungen_lib.encode import encode
+from sungen_lib.generate import Sampling, generate
+from sungen_lib.models import TamConfig
+from sungen_lib.reweight import learn_weights
+from sungen_lib.runs import Gold, Run
+
+Context = multiprocessing.context.ForkServerContext
+KILLS = 5
+ITERATIONS = 20
+TAM = TamConfig(embedding=12, hidden=12, epochs=20)
+LAZY = ["torch._dynamo", "transformers.models.gpt2.modeling_gpt2", "transformers.tokenization_utils_fast"]
+
+
+def learn(folder: Path) -> None:
+    """Weights with a checkpoint after each iteration; an iteration that is begun leaves a line in ``begun``."""
+    torch.set_num_threads(1)
+    folder.mkdir(exist_ok=True)
+    reweight.CHECKPOINT_SECONDS = -1.0
+    gradient = reweight.outer_gradient
+
+    def noted(*arguments: object) -> object:
+        with (folder / "begun").open("a") as log:
+            log.write("x\n")
+        return gradient(*arguments)  # type: ignore[arg-type]
+
+    reweight.outer_gradient = noted  # type: ignore[assignment]
+    rows = embedded.gold("imdb", "train", 300)
+    tokenizer = TAM.tokenizer(rows)
+    learned = learn_weights(
+        encode(rows, tokenizer),
+        tam=TAM.build(tokenizer, 2, seed=0),
+        iterations=ITERATIONS,
+        snapshots=(0, 10),
+        checkpoint=folder / "weights.safetensors",
+    )
+    history = [asdict(replace(iteration, seconds=0.0)) for iteration in learned.history]
+    content = {"weights": learned.weights.tolist(), "first": learned.snapshots[10].tolist(), "history": history}
+    write_text(folder / "result.json", json.dumps(content))
+
+
+def run(folder: Path) -> None:
+    """A TAM trained and tested; its record less the clock."""
+    os.environ["SUNGEN_STORE"] = str(folder / "store")
+    train, test = (Gold("imdb", split, "embedded", 300, embedded.fingerprint()) for split in ("train", "test"))
+    record = runs.compute(Run("gold", test, "cpu", train, TAM, seed=1))
+    curve = [{**epoch, "seconds": 0} for epoch in record.metrics["curve"]]
+    write_text(folder / "result.json", json.dumps([record.id, record.metrics | {"curve": curve}, record.files]))
+
+
+def texts(folder: Path) -> None:
+    """Generated texts, in some seven shards."""
+    torch.set_num_threads(1)
+    model, tokenizer = embedded.load_plm()
+    sampling = Sampling(min_tokens=5, max_tokens=48, batch_size=32)
+    rows = generate(
+        tasks.get("subj"),
+        model=model,
+        tokenizer=tokenizer,
+        rows=150,
+        seed=3,
+        sampling=sampling,
+        shard_size=32,
+        folder=folder / "shards",
+    )
+    write_jsonl(folder / "result.json", rows)
+
+
+JOBS: dict[str, Callable[[Path], None]] = {"weights": learn, "run": run, "texts": texts}
+
+
+@pytest.fixture(scope="module")
+def context() -> Context:
+    """Processes that start within milliseconds: signals hit the job, not its imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "sungen_lib.runs", *LAZY])
+    warm = context.Process(target=int)
+    warm.start()
+    warm.join()
+    return context
+
+
+def finished(context: Context, job: Callable[[Path], None], folder: Path) -> tuple[bytes, float]:
+    """What the job writes when it is left alone, and the seconds it takes."""
+    began = time.monotonic()
+    process = context.Process(target=job, args=(folder,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return (folder / "result.json").read_bytes(), time.monotonic() - began
+
+
+@pytest.mark.parametrize("name", ["weights", "run"])
+def test_random_kills(name: str, context: Context, tmp_path: Path) -> None:
+    job = JOBS[name]
+    expected, seconds = finished(context, job, tmp_path / "alone")
+    moments, folder = random.Random(0), tmp_path / "killed"
+    kills = 0
+    while kills < KILLS:
+        process = context.Process(target=job, args=(folder,))
+        process.start()
+        process.join(moments.uniform(0.1, 0.9) * seconds)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            kills += 1
+        else:  # checkpoints carried it to its end between kills: another one
+            assert process.exitcode == 0 and (folder / "result.json").read_bytes() == expected
+            folder = tmp_path / f"after {kills} kills"
+    assert finished(context, job, folder)[0] == expected
+    if name == "weights":  # a kill repeats no more than the iteration it hit
+        begun = [len(path.read_text().splitlines()) for path in tmp_path.glob("*/begun")]
+        assert sum(begun) <= ITERATIONS * len(begun) + KILLS
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("name", ["weights", "texts"])
+def test_a_signal_keeps_what_is_done(name: str, how: signal.Signals, context: Context, tmp_path: Path) -> None:
+    job, folder = JOBS[name], tmp_path / "stopped"
+    expected, _ = finished(context, job, tmp_path / "alone")
+    process = context.Process(target=stopping, args=(job, folder))
+    process.start()
+    kept = "weights.safetensors" if name == "weights" else "shards/shard-00001.json"
+    deadline = time.monotonic() + 60
+    while not (folder / kept).exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid or 0, how)
+    process.join()
+    assert process.exitcode == -how and not (folder / "result.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("shards/*.json")}
+    assert finished(context, job, folder)[0] == expected
+    assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob("*.damaged-*"))
+    assert before == {path: path.stat().st_mtime_ns for path in before}  # no shard was written again
+    if name == "weights":
+        assert len((folder / "begun").read_text().splitlines()) <= ITERATIONS + 1
+
+
+def stopping(job: Callable[[Path], None], folder: Path) -> None:
+    """As a program of its own would: Ctrl-C that nobody catches ends it by the signal, not by multiprocessing's 1."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        job(folder)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
