@@ -19,6 +19,7 @@ import pytest
 import sungen_lib
 from sungen_lib import data, report, runs
 from sungen_lib.data import Examples, examples
+from sungen_lib.explorer import Explorer
 from sungen_lib.reweight import Iteration, LearnedWeights
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,12 +145,9 @@ def shown_by(source: str, names: dict[str, Any]) -> str:
     return str(value.data)
 
 
-def test_table_6_escapes_its_texts() -> None:
-    weights = np.linspace(0, 1, 12)
-    types = np.array([EVIL] * 12)
-    names = {"pools": {"imdb": HOSTILE}, "weights": {"imdb": [weights]}, "types": {"imdb": types}, "shown": 3}
-    exec("import pandas as pd\nfrom sungen_lib import subset\nfrom sungen_lib.tasks import get", names)
-    html = shown_by(cell("table06_examples", "to_html"), names)
+def test_what_table_6_shows_is_escaped() -> None:
+    assert "Explorer(" in cell("table06_examples", "Explorer(")
+    html = Explorer(HOSTILE, np.linspace(0, 1, 12), more={"type": [EVIL] * 12}).static()
     assert "script&gt;" in html and not tags(html) & HARMFUL
     markdown = report.markdown_table(pd.DataFrame({"text": HOSTILE.texts}))
     assert r"\<script>" in markdown and r" <" not in markdown
@@ -162,7 +160,7 @@ def test_the_quickstart_escapes_its_texts() -> None:
 
     learned = LearnedWeights(np.linspace(0, 1, 12), {})
     names = {"weights": learned, "texts": HOSTILE, "task": "imdb", "get": lambda task: Task}
-    html = shown_by(cell("00_quickstart", "to_html"), names)
+    html = shown_by(cell("00_quickstart", "show.table("), names)
     assert "script&gt;" in html and not tags(html) & HARMFUL
 
 
