@@ -222,8 +222,7 @@ def halfway(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def _dying(module: Any, stage: str) -> tuple[Any, str, Callable[..., Any]]:
     """What to patch so that a stage dies after some of its work: in the second shard, or the second iteration."""
     name, last = ("_shard", 1) if stage == "synthetic" else ("outer_gradient", len(RATES) * reweight.PILOT + 1)
-    whole = getattr(module, name)
-    calls: list[int] = []
+    whole, calls = getattr(module, name), list[int]()
 
     def dying(*arguments: Any, **options: Any) -> Any:
         if len(calls) == last:
