@@ -3,8 +3,8 @@
     python -m sungen_lib.archive pack tables/small      # store -> tables/small/records.tar.xz
     python -m sungen_lib.archive unpack tables/small    # and back, into the store ($SUNGEN_STORE, else runs/)
 
-Records hold numbers, weights and which test items were right; texts stay where they are. What a table was made from is
-in the JSON beside it (``records``).
+Records hold numbers, weights, which test items were right, and what a PLM wrote in a run; texts of a data folder stay
+where they are. What a table was made from is in the JSON beside it (``records``).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import lzma
 import re
 import sys
 import tarfile
@@ -21,25 +22,27 @@ from sungen_lib import runs
 from sungen_lib.data import atomic_path
 
 NAME = "records.tar.xz"
-_MEMBER = re.compile(r"[0-9a-f]{2}/[0-9a-f]{20}/[\w-]+\.(json|safetensors)")
+_MEMBER = re.compile(r"[0-9a-f]{2}/[0-9a-f]{20}/[\w-]+\.(json|jsonl|safetensors)")
 
 
 def pack(tables: str | Path) -> int:
     """Write ``tables``/records.tar.xz: every record that its JSON files name, as it is in the store; how many.
 
-    The same records give the same bytes. Raises ``ValueError`` for a record that the store lacks.
+    The same records give the same bytes. Raises ``ValueError`` for a record that the store lacks, or that is damaged
+    there, and if there is none.
     """
     folder = Path(tables)
     ids = sorted({name for path in folder.glob("*.json") for name in json.loads(path.read_text()).get("records", [])})
+    if not ids:
+        raise ValueError(f"{folder} holds no tables that name records")
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:xz", preset=9) as archive:
         for spec_id in ids:
-            place = runs.folder(spec_id)
-            if not (place / "record.json").is_file():
+            record = runs.record_of(spec_id)
+            if record is None:
                 raise ValueError(f"{folder} names record {spec_id}, which {runs.store()} lacks: run its notebook again")
-            kept = json.loads((place / "record.json").read_text(encoding="utf-8"))["files"]
-            for name in sorted(["record.json", *(n for n in kept if n.endswith(".safetensors"))]):
-                content = (place / name).read_bytes()
+            for name in sorted(["record.json", *record.files]):
+                content = (record.folder / name).read_bytes()
                 member = tarfile.TarInfo(f"{spec_id[:2]}/{spec_id}/{name}")  # its time is 0, its owner nobody
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
@@ -58,11 +61,11 @@ def unpack(tables: str | Path) -> int:
     try:
         with tarfile.open(path, mode="r:xz") as archive:
             for member in archive:
-                file = archive.extractfile(member)
+                file = archive.extractfile(member) if member.isfile() else None
                 if file is None or not _MEMBER.fullmatch(member.name):
                     raise ValueError(f"{path} holds {member.name!r}, which is no part of a record")
                 contents[member.name] = file.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     lacking = {name for name in contents if name.endswith("/record.json") and not (runs.store() / name).exists()}
     for name in sorted(contents, key=lambda name: name.endswith("/record.json")):
@@ -80,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         number = (pack if options.action == "pack" else unpack)(options.tables)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"archive: {error}", file=sys.stderr)
         return 1
     print(f"{options.action}ed {number} records: {options.tables / NAME}")

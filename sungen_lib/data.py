@@ -142,7 +142,7 @@ def jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, row) of each line; a byte-order mark and Windows line ends are accepted, blank lines are not."""
     number = 0
     try:
-        with _OPEN.get(path.suffix, open)(path, "rb") as file:
+        with _OPEN.get(path.suffix.lower(), open)(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 yield number, _row(path, number, line)
     except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
@@ -336,7 +336,7 @@ def write_jsonl(path: str | Path, data: Examples) -> None:
 def write_packed(path: str | Path, text: str) -> None:
     """Write ``text`` atomically, UTF-8; ``.gz`` and ``.xz`` paths are compressed."""
     with atomic_path(path) as temporary:
-        temporary.write_bytes(_COMPRESS.get(Path(path).suffix, bytes)(text.encode()))
+        temporary.write_bytes(_COMPRESS.get(Path(path).suffix.lower(), bytes)(text.encode()))
 
 
 # --- the data folder --------------------------------------------------------------------------------------------------

@@ -356,8 +356,8 @@ class Experiment:
         return replace(self.zerogen(task, tam, seed), method=name, **BASELINES[name])
 
     def linear(self, name: str, task: str, seed: Seed) -> Run:
-        """What a user would try first, without a TAM: a key of ``LINEAR``."""
-        return replace(self.zerogen(task, "lstm", seed), method=name, tam=None, **LINEAR[name])
+        """What a user would try first, without a TAM, on the whole pool: a key of ``LINEAR``."""
+        return replace(self.zerogen(task, "lstm", seed), method=name, tam=None, budget=None, **LINEAR[name])
 
     def prompting(self, task: str) -> Run:
         """The PLM's own zero-shot predictions."""
@@ -519,7 +519,7 @@ def noise_auc(spec: Trust | Weights, records: Mapping[Spec, Record], data_dir: s
     assert isinstance(spec.train, Gold) and spec.train.noise is not None
     noisy = runs.load(spec.train, data_dir)
     right = noisy.labels == runs.load(replace(spec.train, noise=None, noise_rate=0.0), data_dir).labels
-    trust = runs.trust(spec)
+    trust = runs.trust(spec)  # NaN: no opinion
     known = ~np.isnan(trust)
     return float(roc_auc_score(right[known], trust[known]))
 

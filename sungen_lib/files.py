@@ -112,13 +112,13 @@ def _check_columns(path: Path, columns: Sequence[str], wanted: tuple[str, str]) 
 
 def _typed(row: Row, label: str, names: Sequence[str]) -> Row:
     """A CSV file's row with numbers where they are meant: all its cells are texts."""
-    meant = {name: row[name] for name in ("idx", label) if name in row and row[name] not in names}
+    meant = {name: row[name] for name in ("idx", label) if name in row and (name != label or row[name] not in names)}
     return {**row, **{name: int(cell) for name, cell in meant.items() if _is_integer(cell)}}
 
 
 def _is_integer(value: object) -> bool:
     if isinstance(value, str):
-        return value.isascii() and value.removeprefix("-").isdigit()
+        return len(value) < 20 and value.isascii() and value.removeprefix("-").isdigit()
     return isinstance(value, int) and not isinstance(value, bool)
 
 

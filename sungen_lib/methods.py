@@ -20,7 +20,7 @@ from sungen_lib.baselines import confidence, coteaching, meta_weight_net, tempor
 from sungen_lib.data import Examples
 from sungen_lib.encode import Encoded, Tokenizer, encode
 from sungen_lib.models import TamConfig
-from sungen_lib.train import Epoch, derived_seed, fit, predict
+from sungen_lib.train import Diverged, Epoch, derived_seed, fit, predict
 
 SELECTIONS = ("first", "bernoulli", "weighted", "confidence", "cleanlab")
 TRAININGS = ("fit", "coteaching", "meta_weight_net", "temporal_ensembling")
@@ -107,7 +107,7 @@ def trust(by: str, pool: Examples, *, tam: TamConfig, seed: int = 0, device: str
 
     "fit" and "coteaching": the given label's probability after training. "confidence": its mean over the epochs.
     "cleanlab": its out-of-fold probability. "meta_weight_net": the weight in the last epoch; NaN for the meta set,
-    which gets none. Raises ``ValueError`` for an unknown method.
+    which gets none. Raises ``ValueError`` for an unknown method, and ``Diverged`` for a model that is not finite.
     """
     if by not in TRUSTS:
         raise ValueError(f"unknown trust {by!r}; known: {', '.join(TRUSTS)}")
@@ -128,4 +128,6 @@ def trust(by: str, pool: Examples, *, tam: TamConfig, seed: int = 0, device: str
     else:
         deque(fit_baseline(by, model, data, pool, tokenizer, tam=tam, seed=seed), maxlen=0)
     given: np.ndarray = predict(model, data).softmax(-1).gather(-1, data.labels[:, None]).squeeze(-1).cpu().numpy()
+    if not np.isfinite(given).all():
+        raise Diverged("the trained model's outputs are not finite")
     return given

@@ -421,7 +421,7 @@ def weights_figure(learned: LearnedWeights, *, title: str = "") -> Figure:
         left.set(xlabel="outer iteration", ylabel="reverse cross-entropy", title="Outer loss")
         right.hist(learned.weights, bins=np.linspace(0, 1, 26))
         right.set(xlabel="weight", ylabel="samples", title=f"Weights after iteration {len(learned.history)}")
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title, fontsize=11, parse_math=False)  # it may be a file's name
     return figure
 
 

@@ -83,7 +83,7 @@ class Gold:
 class Synthetic:
     """PLM-written rows of a task: generated (``embedded``, ``hub``) or read from a data folder.
 
-    ``start``: how many other rows come before them; sets that start elsewhere share none with those that end there.
+    ``start``: how many other rows of the folder come before them. Generated rows that start elsewhere are drawn anew.
     """
 
     task: str
@@ -273,7 +273,12 @@ def folder(spec_id: str) -> Path:
 
 def find(spec: Spec) -> Record | None:
     """The finished record of ``spec``; one whose files are damaged is set aside and counts as missing."""
-    place = folder(identify(spec))
+    return record_of(identify(spec))
+
+
+def record_of(spec_id: str) -> Record | None:
+    """``find``, for whoever has only the hash."""
+    place = folder(spec_id)
     try:
         return _read(place)
     except Damaged:
@@ -288,13 +293,15 @@ def _read(place: Path) -> Record | None:
         return None
     try:
         record = Record(**read_sealed(path, required=False))  # the first records had no seal
+        damaged = [name for name, digest in record.files.items() if _digest(place / name) != digest]
     except (TypeError, OSError) as error:
         raise Damaged(f"{path} cannot be read ({error})") from None
     if record.id != place.name:
         raise Damaged(f"{path} is the record of {record.id}")
-    damaged = [name for name, digest in record.files.items() if _digest(place / name) != digest]
     if damaged:
         raise Damaged(f"{', '.join(damaged)} does not match its record")
+    if not record.diverged and not np.isfinite(record.metrics.get("loss", 0.0)):  # the first took it for an accuracy
+        raise Damaged(f"{path} holds a loss that is not finite")
     return record
 
 
@@ -425,8 +432,8 @@ def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, 
     assert spec.sampling is not None
     model, tokenizer = load_plm(spec.plm)
     shards = place / "shards"
-    if not (shards / "manifest.json").exists():
-        shutil.rmtree(shards, ignore_errors=True)  # nobody can tell what wrote them
+    if shards.exists() and not (shards / "manifest.json").exists():
+        set_aside(shards, "no manifest says what wrote it")
     rows = generate(
         tasks.get(spec.task),
         model=model,

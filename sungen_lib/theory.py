@@ -46,8 +46,11 @@ def class_noise(rate: float, classes: int) -> Array:
     """(K, K) transition of class-dependent noise: a label becomes the next class (the last the first), at 1.5 times
     ``rate`` in classes 0, 2, ..., at half of it in the others.
 
-    ``rate`` is then the mean over classes if their number is even. Within the limits of Property 1 below 1/3.
+    ``rate`` is then the mean over classes if their number is even. Within the limits of Property 1 below 1/3. Raises
+    ``ValueError`` where 1.5 times ``rate`` is no probability.
     """
+    if not 0 <= 1.5 * rate <= 1:
+        raise ValueError(f"class-dependent noise needs a rate from 0 to 2/3, got {rate}")
     rates = rate * np.where(np.arange(classes) % 2 == 0, 1.5, 0.5)
     return np.asarray(np.diag(1 - rates) + np.roll(np.diag(rates), 1, axis=1))
 

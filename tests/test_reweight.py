@@ -566,7 +566,7 @@ def test_choosing_the_outer_rate_leaves_the_tam_as_found() -> None:
     ("labels", "values", "reason"),
     [
         ([0, 0, 1, 1], [0.009, 0.001, 0.01, 0.01], "all weights are close to 0"),
-        ([0, 0, 1, 1], [0.9, 0.9, 0.001, 0.002], "only one class has weights left"),
+        ([0, 0, 1, 1], [0.9, 0.9, 0.08, 0.09], "only one class has weights left"),
         ([2, 0, 1, 1], [0.9, 0.0, 0.0, 0.0], "only one class has weights left"),
     ],
 )
@@ -574,7 +574,7 @@ def test_collapse_is_an_outcome(labels: list[int], values: list[float], reason: 
     data = replace(keyword_set(4).with_labels(np.array(labels)), classes=3)
     with pytest.raises(Diverged, match=f"{reason} after iteration 7"):
         reweight._refuse_collapse(torch.tensor(values), data, 7)
-    reweight._refuse_collapse(torch.tensor([0.5, 0.02, 0.02, 0.02]), data, 7)  # far from even, and yet no collapse
+    reweight._refuse_collapse(torch.tensor([0.5, 0.08, 0.08, 0.08]), data, 7)  # far from even, and yet no collapse
 
 
 def test_equal_weights_are_a_collapse_but_not_after_the_first_step() -> None:
