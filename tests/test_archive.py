@@ -41,12 +41,13 @@ def test_unpacked_records_are_found_and_nothing_is_computed(
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "other"))
     assert runs.find(run) is None
     assert archive.main(["unpack", str(tables)]) == 0
+    monkeypatch.setattr(runs, "_STAGES", {})  # computing anything now is a KeyError
+    execute.execute([run], progress=None)
     found = {spec: record for spec in wanted if (record := runs.find(spec)) is not None}
     assert lines(found) == before
     assert found[run].correct().shape == (64,) and len(runs.learned(weights).weights) == 96
     assert archive.unpack(tables) == 0  # all there already
     assert "unpacked 3 records" in capsys.readouterr().out
-    assert not list((tmp_path / "other").rglob("*.jsonl"))  # texts stay behind
 
 
 def test_packing_twice_gives_the_same_bytes(tables: Path) -> None:
@@ -54,6 +55,30 @@ def test_packing_twice_gives_the_same_bytes(tables: Path) -> None:
     first = (tables / archive.NAME).read_bytes()
     archive.pack(tables)
     assert (tables / archive.NAME).read_bytes() == first
+
+
+def test_a_damaged_record_is_not_packed(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (file,) = runs.store().rglob("correct.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert archive.main(["pack", str(tables)]) == 1
+    assert "lacks: run its notebook again" in capsys.readouterr().err and not (tables / archive.NAME).exists()
+
+
+def test_a_folder_without_tables_is_no_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert archive.main(["pack", str(tmp_path / "nowhere")]) == 1
+    assert "holds no tables that name records" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_damaged_archive_is_one_sentence(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive.pack(tables)
+    path = tables / archive.NAME
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    assert archive.main(["unpack", str(tables)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_record_that_is_not_there_is_named(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:

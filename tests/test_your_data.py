@@ -12,13 +12,17 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
+import torch
 from conftest import KEYWORDS, keyword_examples
 from datasets import ClassLabel, Dataset, Features, Value
+from sklearn.metrics import roc_auc_score
 
-from sungen_lib import files, own_data, quality, reweight, show, suite
+from sungen_lib import files, own_data, quality, report, reweight, show, suite
 from sungen_lib.data import DataError, DataMissing, examples
+from sungen_lib.encode import Encoded
 from sungen_lib.experiments import Experiment, ParameterError, optional_positive_integer, positive_integer
 from sungen_lib.reweight import LearnedWeights
+from sungen_lib.train import Diverged
 
 NOTEBOOK = suite.NOTEBOOKS / "your_data.ipynb"
 CHECKS: dict[str, Any] = {
@@ -29,6 +33,7 @@ CHECKS: dict[str, Any] = {
     "label": own_data.column,
     "budget": optional_positive_integer,
     "iterations": optional_positive_integer,
+    "centred": own_data.yes_or_no,
     "seed": positive_integer,
 }
 
@@ -58,8 +63,15 @@ def write(path: Path, rows: int = 40, *, seed: int = 0, **changes: Any) -> str:
 
 def experiment(**parameters: Any) -> Experiment:
     """The notebook's second cell."""
-    defaults = dict.fromkeys(CHECKS) | {"text": "text", "label": "label", "seed": 1, "profile": "tiny"}
-    return Experiment.from_parameters("your_data", defaults | parameters, tasks=["imdb"], **CHECKS)
+    defaults = dict.fromkeys(CHECKS) | {
+        "text": "text",
+        "label": "label",
+        "seed": 1,
+        "profile": "tiny",
+        "centred": False,
+    }
+    given = defaults | {"profile": "tiny"} | parameters
+    return Experiment.from_parameters("your_data", given, tasks=["imdb"], **CHECKS)
 
 
 def run(place: Path, **parameters: Any) -> dict[str, Any]:
@@ -194,6 +206,7 @@ def test_a_bad_file_is_one_sentence_and_nothing_is_written(case: str, place: Pat
         ("text", ""),
         ("budget", 0),
         ("iterations", 1.5),
+        ("centred", "true"),
     ],
 )
 def test_bad_parameters(name: str, value: object) -> None:
@@ -248,6 +261,64 @@ def test_the_weights_find_planted_noise(place: Path) -> None:
     one = experiment(data=write(place / "mine.csv", 400, label=names), profile="embedded", out=str(place / "out"))
     learned = own_data.learn(one, own_data.read(one, place / "mine.csv"))
     assert np.median(learned.weights[flipped]) + 0.3 < np.median(learned.weights[~flipped])
+
+
+def test_a_small_file_gets_weights_of_its_texts_and_not_of_its_labels(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 rows, one label more frequent."""
+    clean = keyword_examples(200, seed=1)
+    flipped = np.random.default_rng(1).random(200) < np.where(clean.labels == 0, 0.35, 0.1)
+    labels = np.where(flipped, 1 - clean.labels, clean.labels)
+    mine = write(place / "mine.csv", 200, seed=1, label=[KEYWORDS[label] for label in labels])
+
+    def auc() -> float:
+        one = experiment(data=mine, profile="embedded", out=str(place / "out"))
+        return float(roc_auc_score(~flipped, own_data.learn(one, own_data.read(one, Path(mine))).weights))
+
+    assert auc() > 0.9
+    monkeypatch.setattr(own_data, "STEPS", 1)  # one epoch an iteration: the weights are the labels'
+    assert auc() < 0.6
+
+
+def test_weights_that_tell_only_labels_apart_are_diverged(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = write(place / "mine.csv")
+
+    def for_one_label(model: object, data: Encoded, *_: object, **__: object) -> torch.Tensor:
+        return 1.0 - 2.0 * data.labels
+
+    monkeypatch.setattr(reweight, "directional", for_one_label)
+    with pytest.raises(Diverged, match=r"only one class has weights left after iteration \d+: .*take class means off"):
+        run(place, data=mine, iterations=20)
+    assert not (place / "out" / "mine" / "weights.parquet").exists()
+
+
+def test_results_never_go_among_the_data(place: Path) -> None:
+    """``subset.csv`` would be written over."""
+    (place / "subset").mkdir()
+    mine = write(place / "subset" / "subset.csv")
+    before = Path(mine).read_bytes()
+    with pytest.raises(ParameterError, match=r"^out: results would go among the data"):
+        run(place, data=mine, out=str(place))
+    assert Path(mine).read_bytes() == before and len(list((place / "subset").iterdir())) == 1
+
+
+def test_two_data_sets_of_one_name_are_two(place: Path) -> None:
+    for owner, seed in (("a", 0), ("b", 1)):
+        (place / owner / "reviews").mkdir(parents=True)
+        write(place / owner / "reviews" / "train.parquet", seed=seed)
+    texts = []
+    for owner in "ab":
+        one = experiment(data=str(place / owner / "reviews"), out=str(place / "out"))
+        texts.append(own_data.read(one, own_data.locate(one)[0]).texts)
+    assert texts[0] != texts[1]
+
+
+def test_a_file_s_name_is_no_formula(place: Path) -> None:
+    history = [reweight.Iteration(1, 1.0, 0.5, 0.5, 0.1)]
+    figure = report.weights_figure(LearnedWeights(np.linspace(0, 1, 9), {}, history), title="cost_$5_and_$6_.csv")
+    report.write_png(figure, place / "weights.png")
+    assert (place / "weights.png").stat().st_size > 1000
 
 
 def test_the_summary_counts_what_is_there() -> None:
