@@ -263,6 +263,14 @@ def test_damage_in_mid_run_costs_what_the_file_held(
     assert results(place.parents[1]) == results(made)
 
 
+def test_what_a_kill_left_half_written_is_removed(halfway: Callable[[str], Path]) -> None:
+    place = halfway("weights")
+    left = place / ".weights.safetensors.abcdefgh.tmp"
+    left.write_bytes(b"half")
+    compute()
+    assert not left.exists()
+
+
 def test_a_changed_number_in_a_checkpoint_would_change_the_weights(halfway: Callable[[str], Path]) -> None:
     """Which is why a checkpoint carries a checksum: safetensors itself takes it."""
     path = halfway("weights") / "weights.safetensors"
