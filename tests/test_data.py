@@ -374,6 +374,11 @@ def test_import_of_pairs(tmp_path: Path) -> None:
 )
 def test_import_refuses(line: str, order: list[str], pair: bool, complaint: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
+    with pytest.raises(DataMissing, match=r"no such file: .*rows\.jsonl"):
+        import_synthetic(path, label_order=["no", "yes"])
+    path.write_text("")
+    with pytest.raises(DataError, match=r"rows\.jsonl: no rows; expected one JSON object a line"):
+        import_synthetic(path, label_order=["no", "yes"])
     path.write_text(line + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(complaint)):
         import_synthetic(path, label_order=order, pair=pair)
