@@ -158,7 +158,7 @@ def _text(path: Path, number: int, row: dict[str, Any], field: str) -> str:
 
 def _label(path: Path, number: int, row: dict[str, Any], names: Sequence[str]) -> int:
     value = row.get("label")
-    if isinstance(value, str) and value in names:
+    if value in names:
         return names.index(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
         return value

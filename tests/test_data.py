@@ -54,6 +54,8 @@ def test_examples_are_checked() -> None:
         examples(["a", "b"], [0], NAMES)
     with pytest.raises(ValueError, match="lengths differ"):
         examples(["a", "b"], [0, 1], NAMES, pairs=["c"])
+    with pytest.raises(ValueError, match="lengths differ"):
+        Examples(("a", "b"), np.array([0, 1]), NAMES, idx=np.arange(3))
     for label in (-1, 2):
         with pytest.raises(ValueError, match="labels run from"):
             examples(["a", "b"], [0, label], NAMES)
@@ -352,6 +354,14 @@ def test_import_notices_the_wrong_order(tmp_path: Path) -> None:
     path = reviews(tmp_path / "train.jsonl", positive=0, form="zerogen")
     with pytest.warns(UserWarning, match="only 0% of 40 telling texts fit"):
         import_synthetic(path, label_order=["negative", "positive"])
+
+
+def test_a_few_texts_say_nothing_about_the_order(tmp_path: Path) -> None:
+    path = reviews(tmp_path / "train.jsonl", positive=0, form="zerogen")
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:18]), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(import_synthetic(path, label_order=["negative", "positive"])) == 18
 
 
 def test_import_of_pairs(tmp_path: Path) -> None:

@@ -151,6 +151,14 @@ def test_damage_costs_one_recomputation(
         assert len(list(store.glob("??/*.damaged-*"))) == 1
 
 
+def test_the_first_records_had_no_seal_and_still_count(store: Path) -> None:
+    path = file_of("Run/record.json")
+    before, content = runs.find(chain()[-1]), json.loads(path.read_text(encoding="utf-8"))
+    del content[data.SEAL]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert runs.find(chain()[-1]) == before is not None
+
+
 def test_a_record_in_another_ones_place_is_noticed(store: Path, made: Path) -> None:
     shutil.copytree(file_of("Run/record.json").parent, file_of("Weights/record.json").parent, dirs_exist_ok=True)
     assert runs.find(chain()[1]) is None
