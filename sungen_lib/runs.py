@@ -355,6 +355,8 @@ def compute(spec: Spec, data_dir: str | None = None) -> Record:
         if record is not None:
             return record
         place.mkdir(parents=True, exist_ok=True)
+        for left in place.rglob(".*.tmp"):  # by a process that was killed as it wrote
+            left.unlink(missing_ok=True)
         start = time.perf_counter()
         diverged, metrics = None, {}
         with limited_threads(getattr(spec, "threads", 1)):

@@ -97,6 +97,9 @@ def _bring_up_to_date(
         return "unchanged", f"unchanged  {verdicts(out, notebook)}".rstrip()
     if stamps.pop(key, None):  # a run cut off from here on leaves no stamp for this output folder
         _write_json(stamp, stamps)
+    for folder, name in ((out, stem(notebook.stem)), (copy.parent, notebook.stem)):
+        for left in folder.glob(f".{name}.*.tmp"):  # by a process that was killed as it wrote
+            left.unlink(missing_ok=True)
     started = time.monotonic()
     error = execute(notebook, copy, about["parameters"], store=store)
     seconds = f"{time.monotonic() - started:7.1f} s"

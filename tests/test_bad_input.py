@@ -73,6 +73,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "unknown label name": (line(label="pos"), r"test\.jsonl:2: label 'pos' is neither"),
     "repeated idx": (line(idx=0), r"test\.jsonl:2: idx 0 is not a 64-bit integer or was used before"),
     "idx as text": (line(idx="7"), r"test\.jsonl:2: idx '7' is not a 64-bit integer"),
+    "idx true": (line(idx=True), r"test\.jsonl:2: idx True is not a 64-bit integer"),
     "idx too large": (line(idx=2**63), r"test\.jsonl:2: idx 9223372036854775808 is not a 64-bit integer"),
     "text1 without text2": (b'{"text1": "One.", "label": 0}\n', r"test\.jsonl:1: field 'text2' must be"),
     "text2 without text1": (b'{"text2": "One.", "label": 0}\n', r"test\.jsonl:1: field 'text1' must be"),
@@ -303,6 +304,16 @@ def test_labels(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_parameter(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given, complaint = PARAMETERS[case]
     refused(lambda: parameters(**given), complaint, tmp_path, capsys)
+
+
+def test_two_tasks_for_a_notebook_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two = parameters(tasks=["imdb", "sst2"])
+    refused(two.only_task, "tasks must be one task in this notebook, got imdb, sst2", tmp_path, capsys)
+
+
+def test_prompting_without_a_plm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = parameters(profile="small", data_dir=str(tmp_path))
+    refused(lambda: small.prompting("imdb"), "the data folder holds texts, not the PLM", tmp_path, capsys)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

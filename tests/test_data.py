@@ -54,6 +54,8 @@ def test_examples_are_checked() -> None:
         examples(["a", "b"], [0], NAMES)
     with pytest.raises(ValueError, match="lengths differ"):
         examples(["a", "b"], [0, 1], NAMES, pairs=["c"])
+    with pytest.raises(ValueError, match="lengths differ"):
+        Examples(("a", "b"), np.array([0, 1]), NAMES, idx=np.arange(3))
     for label in (-1, 2):
         with pytest.raises(ValueError, match="labels run from"):
             examples(["a", "b"], [0, label], NAMES)
@@ -354,6 +356,14 @@ def test_import_notices_the_wrong_order(tmp_path: Path) -> None:
         import_synthetic(path, label_order=["negative", "positive"])
 
 
+def test_a_few_texts_say_nothing_about_the_order(tmp_path: Path) -> None:
+    path = reviews(tmp_path / "train.jsonl", positive=0, form="zerogen")
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:18]), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(import_synthetic(path, label_order=["negative", "positive"])) == 18
+
+
 def test_import_of_pairs(tmp_path: Path) -> None:
     path = tmp_path / "rte.jsonl"
     path.write_text('{"C": "One.", "X": "Two.", "Y": 1}\n{"C": "Three.", "X": "Four.", "Y": 0}\n', encoding="utf-8")
@@ -374,6 +384,11 @@ def test_import_of_pairs(tmp_path: Path) -> None:
 )
 def test_import_refuses(line: str, order: list[str], pair: bool, complaint: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
+    with pytest.raises(DataMissing, match=r"no such file: .*rows\.jsonl"):
+        import_synthetic(path, label_order=["no", "yes"])
+    path.write_text("")
+    with pytest.raises(DataError, match=r"rows\.jsonl: no rows; expected one JSON object a line"):
+        import_synthetic(path, label_order=["no", "yes"])
     path.write_text(line + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(complaint)):
         import_synthetic(path, label_order=order, pair=pair)

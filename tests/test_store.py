@@ -151,6 +151,14 @@ def test_damage_costs_one_recomputation(
         assert len(list(store.glob("??/*.damaged-*"))) == 1
 
 
+def test_the_first_records_had_no_seal_and_still_count(store: Path) -> None:
+    path = file_of("Run/record.json")
+    before, content = runs.find(chain()[-1]), json.loads(path.read_text(encoding="utf-8"))
+    del content[data.SEAL]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert runs.find(chain()[-1]) == before is not None
+
+
 def test_a_record_in_another_ones_place_is_noticed(store: Path, made: Path) -> None:
     shutil.copytree(file_of("Run/record.json").parent, file_of("Weights/record.json").parent, dirs_exist_ok=True)
     assert runs.find(chain()[1]) is None
@@ -261,6 +269,14 @@ def test_damage_in_mid_run_costs_what_the_file_held(
     said = capsys.readouterr().out
     assert said.count("set aside") == (change is not None) and (change is None or str(path) in said)
     assert results(place.parents[1]) == results(made)
+
+
+def test_what_a_kill_left_half_written_is_removed(halfway: Callable[[str], Path]) -> None:
+    place = halfway("weights")
+    left = place / ".weights.safetensors.abcdefgh.tmp"
+    left.write_bytes(b"half")
+    compute()
+    assert not left.exists()
 
 
 def test_a_changed_number_in_a_checkpoint_would_change_the_weights(halfway: Callable[[str], Path]) -> None:

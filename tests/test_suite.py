@@ -151,6 +151,18 @@ def test_whatever_changes_runs_it_once_more(world: World) -> None:
     assert world.ran == before + 1, "data_dir"
 
 
+def test_what_a_kill_left_half_written_is_removed(world: World) -> None:
+    write_notebook(world.notebook, TABLE)
+    copies, tables = world.store / "executed" / "embedded", world.out / "embedded"
+    left = [copies / ".table01_main_results.stamp.json.7.tmp", tables / ".table01.csv.abcdefgh.tmp"]
+    others = [tables / ".table011.csv.abcdefgh.tmp", tables / "table01.tmp"]
+    for path in (*left, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    assert world.run() == 0
+    assert not any(path.exists() for path in left) and all(path.exists() for path in others)
+
+
 def test_package_and_output_folder_are_part_of_the_stamp(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     write_notebook(world.notebook, TABLE)
     world.run()
