@@ -384,38 +384,49 @@ def learn_weights(
     done = len(state.history)
     if done > iterations:
         raise ValueError(f"{checkpoint} holds {done} iterations, {iterations} were asked for")
-    for number in tqdm(
-        range(done + 1, iterations + 1), desc=progress, initial=done, total=iterations, disable=progress is None
-    ):
-        start = time.perf_counter()
-        trainer = trainers[(number - 1) % len(trainers)]
-        samples, inside = outer.of(number)
-        weights = state.weights * inside
-        trainer.restart()
-        trainer.set_weights(weights)
-        for epoch in range(inner_epochs):
-            trained = trainer.epoch(derived_seed(seed, number, epoch))
-        direction, value = outer_gradient(trainer.model, samples, outer_loss)
-        guard = None
-        if state.method(method) == "difference" and (number - 1) % guard_every == 0:
-            guard = _guard(trainer.model, train_set, direction, seed=derived_seed(seed, number))
-            state.inexact |= not guard <= GUARD_LIMIT  # NaN is inexact too
-        along = directional(trainer.model, train_set, direction, method=state.method(method))
-        gradient = -(inner_lr / weights.sum()) * along
-        state.update(_without_class_means(gradient, train_set) if centred else gradient)
-        _refuse_collapse(state.weights, train_set, number)
-        state.record(
-            Iteration(number, value, trained.accuracy, float(state.weights.mean()), time.perf_counter() - start, guard)
-        )
-        if checkpoint is not None and (time.perf_counter() - saved > CHECKPOINT_SECONDS or number == iterations):
-            state.save(Path(checkpoint), identity)
-            saved = time.perf_counter()
-        if on_iteration is not None:
-            on_iteration(state.learned())
-    for trainer in trainers:
-        trainer.restart()
-        trainer.graphs = None  # they and the trainer hold each other, and the device's memory
+    with _put_back(trainers):
+        for number in tqdm(
+            range(done + 1, iterations + 1), desc=progress, initial=done, total=iterations, disable=progress is None
+        ):
+            start = time.perf_counter()
+            trainer = trainers[(number - 1) % len(trainers)]
+            samples, inside = outer.of(number)
+            weights = state.weights * inside
+            trainer.restart()
+            trainer.set_weights(weights)
+            for epoch in range(inner_epochs):
+                trained = trainer.epoch(derived_seed(seed, number, epoch))
+            direction, value = outer_gradient(trainer.model, samples, outer_loss)
+            guard = None
+            if state.method(method) == "difference" and (number - 1) % guard_every == 0:
+                guard = _guard(trainer.model, train_set, direction, seed=derived_seed(seed, number))
+                state.inexact |= not guard <= GUARD_LIMIT  # NaN is inexact too
+            along = directional(trainer.model, train_set, direction, method=state.method(method))
+            gradient = -(inner_lr / weights.sum()) * along
+            state.update(_without_class_means(gradient, train_set) if centred else gradient)
+            _refuse_collapse(state.weights, train_set, number)
+            state.record(
+                Iteration(
+                    number, value, trained.accuracy, float(state.weights.mean()), time.perf_counter() - start, guard
+                )
+            )
+            if checkpoint is not None and (time.perf_counter() - saved > CHECKPOINT_SECONDS or number == iterations):
+                state.save(Path(checkpoint), identity)
+                saved = time.perf_counter()
+            if on_iteration is not None:
+                on_iteration(state.learned())
     return state.learned()
+
+
+@contextmanager
+def _put_back(trainers: Sequence[Trainer]) -> Iterator[None]:
+    """Models end as they came, also where weights diverge or somebody interrupts."""
+    try:
+        yield
+    finally:
+        for trainer in trainers:
+            trainer.restart()
+            trainer.graphs = None  # they and the trainer hold each other, and the device's memory
 
 
 class _Outer:

@@ -622,3 +622,11 @@ def test_a_rate_that_diverges_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> 
     assert reweight.choose_outer_lr(keyword_set(4), (0.25, 0.1, 0.01)) == 0.01
     with pytest.raises(Diverged, match=r"no outer rate of 0\.25, 0\.1 will do: all weights are close to 0"):
         reweight.choose_outer_lr(keyword_set(4), (0.25, 0.1))
+
+
+def test_a_model_is_put_back_also_where_weights_diverge() -> None:
+    model = small_tam()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(Diverged):
+        learn_weights(keyword_set(40), tam=model, iterations=3, outer_loss=lambda logits, labels: 0 * logits.sum(-1))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -267,7 +267,9 @@ def test_damage_in_mid_run_costs_what_the_file_held(
         path.write_bytes(change(path.read_bytes()))
     compute()
     said = capsys.readouterr().out
-    assert said.count("set aside") == (change is not None) and (change is None or str(path) in said)
+    orphaned = change is None and path.name == "manifest.json"  # nobody can tell what wrote the shards beside it
+    assert said.count("set aside") == (change is not None or orphaned)
+    assert change is None or str(path) in said
     assert results(place.parents[1]) == results(made)
 
 
