@@ -10,7 +10,7 @@ Data flows one way, and a module imports only from those above it:
     hub           gold data from the Hugging Face hub, into a data folder
     losses        per-sample losses, robust ones among them (Eqn. 3)
     encode        vocabulary or tokenizer, length buckets, tensors on the device
-    models        the tiny task models (TAMs): BiLSTM, DistilBERT
+    models        the tiny task models (TAMs): BiLSTM, DistilBERT, a bag of n-grams
     train         fit, evaluate
     generate      PLM -> synthetic Examples
     prompting     PLM -> zero-shot predictions

@@ -380,8 +380,8 @@ class Experiment:
                     for spec in specs:
                         encoder_at_hand(spec.tam)
                     grid.specs[row, task] = specs
-                except DataMissing as error:
-                    grid.not_run[row, column_of(task)] = str(error)
+                except DataMissing as error:  # told as on any machine: DIR is that of ``--data DIR``
+                    grid.not_run[row, column_of(task)] = str(error).replace(self.data_dir or "DIR", "DIR")
         return grid
 
     def execute(self, specs: Sequence[Spec]) -> dict[Spec, Record]:
