@@ -343,12 +343,21 @@ def learn_weights(
 ) -> LearnedWeights:
     """Learn one weight for each sample of ``train_set`` (Algorithm 1; defaults of Appendix F.2).
 
-    The weights are sigmoids of scores that start at 0 (weight 0.5) and are moved by Adam. The inner loop starts each
-    iteration from ``tam``'s parameters as given. ``outer_set`` defaults to ``outer_size`` samples drawn once, without
-    replacement, from the training set itself. With ``checkpoint``, a file, work is saved on the way and taken up
-    again from there, to the identical result. ``on_iteration`` is handed what is learned so far, after each iteration
-    computed now. Raises ``Diverged``, also for weights that collapse, and ``ValueError`` for a checkpoint of another
-    run.
+    The weights are sigmoids of scores that start at 0 (weight 0.5) and are moved by Adam at rate ``outer_lr`` for
+    ``iterations`` outer iterations. The inner loop starts each of them from ``tam``'s parameters as given and trains
+    ``inner_epochs`` epochs at ``inner_lr`` (the paper's LSTM's: for another TAM pass its own), ``batch_size`` samples a
+    step, in "float32" or "bf16" (``precision``). ``outer_set`` defaults to ``outer_size`` samples, or all if there are
+    fewer, drawn once without replacement from the training set itself. ``outer_loss``: (B, K) logits and (B,) labels to
+    (B,) losses. ``seed`` decides that draw and the order of batches. ``method`` is that of ``directional``; the central
+    difference is checked every ``guard_every`` iterations and given up where it is off by more than 1e-3.
+
+    ``snapshots``: iterations whose weights are kept. With ``checkpoint``, a file, work is saved on the way and taken up
+    again from there, to the identical result. ``progress`` names the bar, ``None`` hides it. ``on_iteration`` is handed
+    what is learned so far, after each iteration computed now.
+
+    Raises ``Diverged`` where the loss or the meta-gradient leaves the finite numbers, and for weights that collapse:
+    all equal, all near 0, or those of all classes but one below a tenth of its. Raises ``ValueError`` for sizes and
+    numbers below 1, an unknown ``method`` or ``outer_draw``, and a checkpoint of another run.
 
     Past the paper: ``outer_draw`` "held_out" keeps the drawn samples out of the inner loop (they are weighed all the
     same), "swapped" also draws others each iteration. ``centred`` takes each class's mean off the meta-gradient, so
