@@ -2,8 +2,8 @@
 
     python tests/fuzz/fuzz_jsonl.py tests/fuzz/corpus -max_total_time=600 -max_len=2048
 
-It stops at the first input that ``check`` does not hold for. ``test_fuzz.py`` replays the corpus, all of it synthetic.
-``-merge=1 NEW tests/fuzz/corpus`` keeps in NEW the smallest inputs that cover as much.
+It stops at the first input that ``check`` does not hold for. ``test_fuzz.py`` replays the corpus, all of it synthetic:
+of what ten minutes found, the smallest input for each way through the reader and each complaint.
 """
 
 from __future__ import annotations
