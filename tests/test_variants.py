@@ -415,3 +415,16 @@ def test_trust_is_a_stage_of_its_own(store: Path) -> None:
     spec = runs.Trust(noisy, "cleanlab", one.profile.lstm, 1, "cpu")
     execute.execute([spec], progress=None)
     assert runs.trust(spec) == pytest.approx(methods.trust("cleanlab", runs.load(noisy), tam=one.profile.lstm, seed=1))
+
+
+def test_a_raised_revision_makes_trust_anew(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = experiment()
+    noisy = one.noisy_gold("imdb", rows=60, noise="class", rate=0.3)
+
+    def spec() -> runs.Trust:
+        return runs.Trust(noisy, "cleanlab", one.profile.lstm, 1, "cpu")
+
+    execute.execute([spec()], progress=None)
+    assert runs.find(spec()) is not None
+    monkeypatch.setitem(runs.REVISIONS, "trust", 2)
+    assert runs.find(spec()) is None
