@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = "table11,figure03"  # a table and a figure that share texts and weights
+pytestmark = pytest.mark.timeout(900)  # the first run_all.sh may install an environment
 KILLS = int(os.environ.get("SUNGEN_KILLS", "5"))
 
 
