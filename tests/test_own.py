@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import yaml
 from conftest import keyword_examples
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sungen_lib import runs, tasks
+from sungen_lib import profiles, runs, tasks
+from sungen_lib.data import DataMissing
 from sungen_lib.encode import encode
 from sungen_lib.experiments import Experiment, ParameterError, column_of
 from sungen_lib.generate import Sampling, generate
@@ -219,3 +221,37 @@ def test_real_pairs_with_an_encoder(task: str, given: bool, encoder: Path, real_
     assert record.diverged is None and record.correct().shape == (100,)
     assert 70 < record.metrics["rows"] < 130  # drawn to a budget of 100
     assert np.ptp(runs.learned(weights).weights) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("name: [unclosed", r"not YAML \("),
+        ("- a\n- list\n", "expected fields such as name, labels and generation_prompt"),
+        ("labels: [a, b]\n", "no name and no generation_prompt"),
+    ],
+)
+def test_a_task_file_that_is_none_is_refused_in_one_sentence(content: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"task.yaml: {words}") as error:
+        tasks.get(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_gold_rows_that_a_task_does_not_name_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "mood.yaml"
+    path.write_text("name: mood\nlabels: [sad, happy]\ngeneration_prompt: 'A <y> entry: \"<x>'\ntest: gone.jsonl\n")
+    given = {"profile": "embedded", "tasks": [str(path)]}
+    one = Experiment.from_parameters("table01", given, tasks=["imdb"])
+    with pytest.raises(DataMissing, match="names no train file of gold rows"):
+        one.gold(str(path), "train")
+    with pytest.raises(DataMissing, match=r"no .*gone\.jsonl"):
+        one.gold(str(path), "test")
+
+
+def test_a_pool_of_a_folder_needs_the_folder() -> None:
+    one = Experiment.from_parameters("table01", {"profile": "embedded"}, tasks=["imdb"])
+    real = replace(one, profile=profiles.get("small"))  # past the check of parameters
+    with pytest.raises(DataMissing, match="no data_dir was given to read gpt2-xl data for imdb from"):
+        real.synthetic("imdb")
