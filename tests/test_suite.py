@@ -176,6 +176,22 @@ def test_package_and_output_folder_are_part_of_the_stamp(world: World, monkeypat
     assert world.ran == 3
 
 
+def test_a_cluster_that_is_not_there_is_said_in_a_line(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sungen_lib import cluster
+
+    def nobody(*_: object, **__: object) -> None:
+        raise cluster.Unreachable("no Ray cluster at x:1")
+
+    write_notebook(world.notebook, TABLE)
+    monkeypatch.setenv("SUNGEN_STORE", str(world.store))
+    monkeypatch.setattr(cluster, "execute_on", nobody)
+    assert suite.main(["--ray", "x:1", "--out", str(world.out)], notebooks=world.notebooks) == 1
+    said = capsys.readouterr().err
+    assert "no Ray cluster at x:1" in said and said.count("\n") == 1 and world.ran == 0
+
+
 def test_a_failing_notebook_stops_no_other(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     write_notebook(world.notebooks / "00_bad.ipynb", "raise ValueError('first line\\nno such task')")
     (world.notebooks / "01_broken.ipynb").write_text("{")
