@@ -466,10 +466,14 @@ class _Outer:
         return self._drawn(derived_seed(self.seed, 0, number))
 
 
-def _without_class_means(gradient: Tensor, data: Encoded) -> Tensor:
+def _class_means(values: Tensor, data: Encoded) -> Tensor:
+    """(K,) means of ``values``, (N,), over the samples of each label; 0 for a label without samples."""
     counts = torch.bincount(data.labels, minlength=data.classes).clamp(min=1)
-    means = torch.zeros(data.classes, device=gradient.device).index_add_(0, data.labels, gradient) / counts
-    return gradient - means[data.labels]
+    return torch.zeros(data.classes, device=values.device).index_add_(0, data.labels, values) / counts
+
+
+def _without_class_means(gradient: Tensor, data: Encoded) -> Tensor:
+    return gradient - _class_means(gradient, data)[data.labels]
 
 
 def _refuse_collapse(weights: Tensor, data: Encoded, number: int) -> None:
@@ -479,9 +483,7 @@ def _refuse_collapse(weights: Tensor, data: Encoded, number: int) -> None:
     # Adam's first step is as long for every sample: after it, and only then, equal weights may still be on their way.
     if number > 1 and len(weights) > 1 and float(weights.max() - weights.min()) < EQUAL:
         raise Diverged(f"all weights are equal after iteration {number}")
-    counts = torch.bincount(data.labels, minlength=data.classes)
-    means = torch.zeros(data.classes, device=weights.device).index_add_(0, data.labels, weights) / counts
-    means = means[counts > 0]
+    means = _class_means(weights, data)[data.labels.unique()]
     if len(means) > 1 and int((means > ONE_CLASS * means.max()).sum()) == 1:
         rest = f"the others' are below {ONE_CLASS:.0%} of its; train longer in the inner loop, or take class means off"
         raise Diverged(f"only one class has weights left after iteration {number}: {rest}")

@@ -558,11 +558,12 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
         if spec.curve:
             entry["test_accuracy"] = evaluate(model, test()).accuracy
         curve.append(entry)
-    result = evaluate(model, test())
+    test_set = test()
+    result = evaluate(model, test_set)
     _save_correct(place, result.correct)
     metrics = {"accuracy": result.accuracy, "loss": result.loss, "rows": len(train_set), "curve": curve}
     if isinstance(spec.test, Synthetic):
-        metrics["robust_loss"] = evaluate(model, test(), loss=LOSSES["rce"]).loss
+        metrics["robust_loss"] = evaluate(model, test_set, loss=LOSSES["rce"]).loss
     return metrics
 
 

@@ -235,7 +235,8 @@ def _data_hash(data_dir: Path | None) -> str | None:
 def _output_hashes(out: Path, notebook: Path) -> dict[str, str]:
     """Of what the notebook has written; for the scoreboard, of every profile's results and the page made from them."""
     name = stem(notebook.stem)
-    own = f"{out.name}/{name}.*", f"{name}/*"  # the second: your_data's results, in a folder of their own
+    folder = name if out.name == "embedded" else f"{name}-{out.name}"  # your_data's results have one of their own
+    own = f"{out.name}/{name}.*", f"{folder}/*"
     patterns = ("README.md", "*/*.json") if notebook.stem == SCOREBOARD else own
     files = sorted(path for pattern in patterns for path in out.parent.glob(pattern))
     return {str(path.relative_to(out.parent)): _hash([path.read_bytes()]) for path in files}
