@@ -19,21 +19,26 @@ LAZY = ["transformers.models.gpt2.modeling_gpt2", "transformers.generation", "tr
 SAMPLING = Sampling(min_tokens=5, max_tokens=48, batch_size=64, refill=48)
 
 
-def job(folder: Path) -> None:
-    """What is killed: texts of a task with a first stage, and their file."""
+def write_texts(path: Path, task: str, *, rows: int, shard_size: int, sampling: Sampling) -> None:
+    """Texts by the embedded PLM to ``path``, by way of shards beside it."""
     torch.set_num_threads(1)
     model, tokenizer = embedded.load_plm()
-    rows = generate(
-        tasks.get("imdb"),
+    texts = generate(
+        tasks.get(task),
         model=model,
         tokenizer=tokenizer,
-        rows=600,
+        rows=rows,
         seed=3,
-        sampling=SAMPLING,
-        shard_size=48,
-        folder=folder / "shards",
+        sampling=sampling,
+        shard_size=shard_size,
+        folder=path.parent / "shards",
     )
-    write_jsonl(folder / "synthetic.jsonl", rows)
+    write_jsonl(path, texts)
+
+
+def job(folder: Path) -> None:
+    """What is killed: texts of a task with a first stage, and their file."""
+    write_texts(folder / "synthetic.jsonl", "imdb", rows=600, shard_size=48, sampling=SAMPLING)
 
 
 @pytest.fixture(scope="module")

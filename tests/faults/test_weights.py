@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_generation import write_texts
 
-from sungen_lib import embedded, reweight, runs, tasks
-from sungen_lib.data import write_jsonl, write_text
+from sungen_lib import embedded, reweight, runs
+from sungen_lib.data import write_text
 from sungen_lib.encode import encode
-from sungen_lib.generate import Sampling, generate
+from sungen_lib.generate import Sampling
 from sungen_lib.models import TamConfig
 from sungen_lib.reweight import learn_weights
 from sungen_lib.runs import Gold, Run
@@ -67,21 +68,9 @@ def run(folder: Path) -> None:
 
 
 def texts(folder: Path) -> None:
-    """Generated texts, in some five shards."""
-    torch.set_num_threads(1)
-    model, tokenizer = embedded.load_plm()
+    """Generated texts, in some seven shards."""
     sampling = Sampling(min_tokens=5, max_tokens=48, batch_size=32)
-    rows = generate(
-        tasks.get("subj"),
-        model=model,
-        tokenizer=tokenizer,
-        rows=150,
-        seed=3,
-        sampling=sampling,
-        shard_size=32,
-        folder=folder / "shards",
-    )
-    write_jsonl(folder / "result.json", rows)
+    write_texts(folder / "result.json", "subj", rows=150, shard_size=32, sampling=sampling)
 
 
 JOBS: dict[str, Callable[[Path], None]] = {"weights": learn, "run": run, "texts": texts}
