@@ -323,16 +323,18 @@ class Experiment:
         budget = budget or self.profile.budget
         return None if budget is None or budget >= self.pool(task) else budget
 
-    def weights(self, task: str, tam: str, seed: Seed, **changes: Any) -> Weights:
-        """Weights of the task's pool, learned once a seed; ``changes`` to ``Weights``' fields."""
+    def weights(
+        self, task: str, tam: str, seed: Seed, *, train: Gold | Synthetic | None = None, **changes: Any
+    ) -> Weights:
+        """Weights of the task's pool, or of ``train``, learned once a seed; ``changes`` to ``Weights``' fields."""
         profile = self.profile
-        pool = self.synthetic(task)
+        train = train or self.synthetic(task)
         spec = Weights(
-            train=pool,
+            train=train,
             tam=profile.tam(tam),
             seed=seed,
             device=self.device,
-            outer_size=min(profile.outer_size, max(1, pool.rows // 2)),
+            outer_size=min(profile.outer_size, max(1, self.rows(train) // 2)),
             outer_lr=profile.outer_lr,
             iterations=profile.iterations,
             snapshots=profile.snapshots,
