@@ -78,7 +78,7 @@ def in_order(
     records = {spec: record for spec in ordered if (record := runs.find(spec)) is not None}
     waiting, running = [spec for spec in ordered if spec not in records], dict[Handle, Spec]()
     hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))  # which tqdm's bar for notebooks does not heed
-    with tqdm(total=len(ordered), initial=len(records), desc=progress, unit="run", disable=hidden) as bar:
+    with tqdm(total=len(ordered), initial=len(records), desc=progress, unit="run", miniters=1, disable=hidden) as bar:
         while waiting or running:
             ready = [spec for spec in waiting if all(parent in records for parent in runs.upstream(spec))]
             for spec in ready[: None if width is None else max(0, width - len(running))]:

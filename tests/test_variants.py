@@ -17,9 +17,9 @@ from test_reweight import QUICK, learn, noisy_set, small_tam
 from test_runs import experiment
 from torch import nn
 
-from sungen_lib import data, embedded, execute, methods, reweight, runs, theory
+from sungen_lib import data, embedded, execute, methods, plan, reweight, runs, suite, theory
 from sungen_lib.encode import Encoded, Vocabulary, encode
-from sungen_lib.experiments import chosen_by_synthetic, noise_auc
+from sungen_lib.experiments import ParameterError, chosen_by_synthetic, noise_auc
 from sungen_lib.losses import cross_entropy
 from sungen_lib.models import Bag, TamConfig
 from sungen_lib.paper import Cell, paired_gap
@@ -428,3 +428,24 @@ def test_a_raised_revision_makes_trust_anew(store: Path, monkeypatch: pytest.Mon
     assert runs.find(spec()) is not None
     monkeypatch.setitem(runs.REVISIONS, "trust", 2)
     assert runs.find(spec()) is None
+
+
+# --- the notebooks' parameters ----------------------------------------------------------------------------------------
+
+
+def test_noise_is_planted_on_tasks_that_have_gold_texts_only(store: Path, tmp_path: Path) -> None:
+    """A folder with no synthetic text at all: this notebook needs none."""
+    for split in ("train", "test"):
+        data.write_jsonl(tmp_path / "subj" / "std" / f"{split}.jsonl", embedded.gold("subj", split, 40))
+    (tmp_path / "subj" / "labels.json").write_text('["subjective", "objective"]')
+    parameters = {"profile": "small", "data_dir": str(tmp_path), "rows": 20}
+    specs = plan.planned(suite.NOTEBOOKS / "noise_recovery.ipynb", parameters, anywhere=False)
+    weights = [spec for spec in specs if isinstance(spec, runs.Weights)]
+    assert {spec.train.task for spec in weights} == {"subj"} and len(weights) == 2 * 3 * 3
+    assert {(spec.outer_size, spec.tam.kind) for spec in weights} == {(10, "bag")}
+
+
+@pytest.mark.parametrize("options", [["held-out"], [], "centred"])
+def test_unknown_options_are_refused(options: object) -> None:
+    with pytest.raises(ParameterError, match="options must be None or a list of some of held_out, swapped"):
+        plan.planned(suite.NOTEBOOKS / "variants.ipynb", {"options": options})
