@@ -382,8 +382,8 @@ class Experiment:
                     for spec in specs:
                         encoder_at_hand(spec.tam)
                     grid.specs[row, task] = specs
-                except DataMissing as error:  # told as on any machine: DIR is that of ``--data DIR``
-                    grid.not_run[row, column_of(task)] = str(error).replace(self.data_dir or "DIR", "DIR")
+                except DataMissing as error:
+                    grid.not_run[row, column_of(task)] = str(error)
         return grid
 
     def execute(self, specs: Sequence[Spec]) -> dict[Spec, Record]:
@@ -433,7 +433,9 @@ class Experiment:
         ``rows``: which row of ours stands for a row of the paper in a claim (``paper.check``).
         """
         profile = self.profile.name
-        table = report.tidy(self.name, cells, not_run)
+        # Reasons are told as on any machine: DIR is that of ``--data DIR``.
+        reasons = {cell: reason.replace(self.data_dir or "DIR", "DIR") for cell, reason in (not_run or {}).items()}
+        table = report.tidy(self.name, cells, reasons)
         claims = paper.check(self.name, cells, rows=rows)
         provenance = self.provenance(records)
         report.write(

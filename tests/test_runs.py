@@ -291,6 +291,14 @@ def test_published_files_are_the_same_from_the_same_records(store: Path, tmp_pat
     assert len(provenance["records"]) == 3 and provenance["profile"] == "tiny"
 
 
+def test_published_reasons_name_no_folder_of_this_machine(store: Path, tmp_path: Path) -> None:
+    one = replace(experiment(tasks=["imdb"]), out=tmp_path / "out", data_dir=str(tmp_path))
+    not_run = {("ZeroGen LSTM", "imdb"): f"no {tmp_path}/imdb/gpt2-xl/train.jsonl"}
+    one.publish([], {}, title="T", not_run=not_run)
+    written = (tmp_path / "out" / "tiny" / "table01.csv").read_text()
+    assert "no DIR/imdb/gpt2-xl/train.jsonl" in written and str(tmp_path) not in written
+
+
 def test_records_are_plain_json(store: Path) -> None:
     one = experiment()
     records = one.execute([one.prompting("imdb")])
