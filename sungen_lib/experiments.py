@@ -416,7 +416,9 @@ class Experiment:
         return "paper" if self.profile.name == "paper" and same_tam else "other"
 
     def rows(self, spec: Gold | Synthetic) -> int:
-        """How many rows a data set has."""
+        """How many rows a data set has; a folder's may be fewer than were asked for."""
+        if isinstance(spec, Gold) and spec.source == "folder":
+            return len(runs.load(replace(spec, noise=None, noise_rate=0.0), self.data_dir))
         return spec.rows or len(runs.load(spec, self.data_dir))
 
     def publish(
