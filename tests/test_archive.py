@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from test_runs import experiment, lines
 
-from sungen_lib import archive, execute, runs
+from sungen_lib import archive, execute, runs, suite
 from sungen_lib.runs import Spec
 
 
@@ -105,3 +108,29 @@ def test_junk_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert archive.main(["unpack", str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith("archive: ") and "cannot be read" in error and error.count("\n") == 1
+
+
+def test_the_committed_archive_is_what_the_tables_beside_it_were_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every record that a table of ``small`` names is there, undamaged, and none besides; those that table 4 names
+    give its numbers again."""
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    folder = suite.TABLES / "small"
+    named = {id for path in folder.glob("*.json") for id in json.loads(path.read_text()).get("records", [])}
+    assert archive.unpack(folder) == len(named) > 0
+    records = {id: runs.record_of(id) for id in named}
+    assert None not in records.values()
+
+    of_table = json.loads((folder / "table04.json").read_text())["records"]
+    accuracy: dict[tuple[str, int], list[float]] = {}
+    for record in (records[id] for id in of_table):
+        assert record is not None
+        if record.stage == "run":
+            key = record.spec["method"], record.spec["budget"] or 10_000
+            accuracy.setdefault(key, []).append(100 * record.correct().mean())
+    table = pd.read_csv(folder / "table04.csv").query("column == 'imdb'").set_index("row").ours
+    rows = {"zerogen": "ZeroGen {}k", "sungen": "SunGen {}k of 10k"}
+    for (method, size), values in accuracy.items():
+        assert table[rows[method].format(size // 1000)] == pytest.approx(np.mean(values), abs=5e-5)
+    assert len(accuracy) == 8 and {len(values) for values in accuracy.values()} == {3}
