@@ -70,8 +70,7 @@ def experiment(**parameters: Any) -> Experiment:
         "profile": "tiny",
         "centred": False,
     }
-    given = defaults | {"profile": "tiny"} | parameters
-    return Experiment.from_parameters("your_data", given, tasks=["imdb"], **CHECKS)
+    return Experiment.from_parameters("your_data", defaults | parameters, tasks=["imdb"], **CHECKS)
 
 
 def run(place: Path, **parameters: Any) -> dict[str, Any]:
