@@ -87,19 +87,35 @@ def outer_gradient(model: nn.Module, outer_set: Encoded, loss: Loss) -> tuple[di
     return gradient, float(total)
 
 
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[int]:
+    """Torch on one thread, on CPUs; yields how many there were.
+
+    With another number the kernels may add in another order, and the last bits of a result would depend on it.
+    """
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _over_batches(work: Callable[[np.ndarray], T], data: Encoded, model: nn.Module) -> Iterator[T]:
     """``work(batch)`` for all batches of ``data``, in their order.
 
-    On CPUs a BiLSTM takes as many at a time as torch has threads: one of its steps is too little work to be shared
-    out. A batch's result does not depend on their number, either. Each thread has to enter ``no_grad`` itself.
+    On CPUs the batches of a BiLSTM run in parallel, one a thread, because one LSTM step is too small to split. Results
+    do not depend on the number of threads. Each thread has to enter ``no_grad`` itself.
     """
     batches = list(sorted_batches(data.sizes, _batch_size(data.device)))
-    threads = torch.get_num_threads()
-    if data.device.type != "cpu" or not isinstance(model, BiLSTM) or threads == 1 or len(batches) == 1:
+    if data.device.type != "cpu" or not isinstance(model, BiLSTM):
         yield from map(work, batches)
         return
-    try:
-        torch.set_num_threads(1)
+    with _one_thread(data.device) as threads:
+        if min(threads, len(batches)) == 1:
+            yield from map(work, batches)
+            return
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             running: deque[Future[T]] = deque()
             for rows in batches:
@@ -108,8 +124,6 @@ def _over_batches(work: Callable[[np.ndarray], T], data: Encoded, model: nn.Modu
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
-    finally:
-        torch.set_num_threads(threads)
 
 
 # --- the derivative of every sample's loss along one direction --------------------------------------------------------
@@ -213,7 +227,8 @@ def _dual(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: L
     with torch.no_grad(), _plain_attention(model):
         if isinstance(model, BiLSTM):
             data, words = _renumbered(data)
-            tables = model.dual_tables(direction, words)
+            with _one_thread(data.device):
+                tables = model.dual_tables(direction, words)
 
         @torch.no_grad()
         def evaluate(rows: np.ndarray) -> None:

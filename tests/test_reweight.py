@@ -196,8 +196,9 @@ def test_parameters_are_restored_when_interrupted() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_the_meta_gradient_does_not_depend_on_the_number_of_threads() -> None:
-    data, model = keyword_set(700, classes=3), trained("lstm")[0]  # six batches
+@pytest.mark.parametrize("rows", [100, 700])  # one batch, six batches
+def test_the_meta_gradient_does_not_depend_on_the_number_of_threads(rows: int) -> None:
+    data, model = keyword_set(rows, classes=3), trained("lstm")[0]
     found = []
     before = torch.get_num_threads()
     try:
