@@ -28,11 +28,11 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from benchmarks.data import TrainingSet, training_set
-from sungen_lib import reweight
+from sungen_lib import derivative, learn
 from sungen_lib.encode import Encoded
 from sungen_lib.losses import reverse_cross_entropy
 from sungen_lib.models import BiLSTM
-from sungen_lib.train import derived_seed
+from sungen_lib.seeds import derived_seed
 
 RADII = (0.0005, 0.001, 0.002, 0.003, 0.005)
 ITERATIONS = (1, 10, 25, 50)
@@ -65,8 +65,8 @@ def bilstm(training: TrainingSet, seed: int) -> BiLSTM:
 def exact_derivative(model: BiLSTM, sample: Encoded, outer_set: Encoded) -> Tensor:
     """``<v, grad l_i>`` for each row of ``sample``, (N,) float64, v included: double backward on a float64 copy."""
     model = copy.deepcopy(model).double()
-    direction, _ = reweight.outer_gradient(model, outer_set, reverse_cross_entropy)
-    return reweight.directional(model, sample, direction, method="double_backward")
+    direction, _ = derivative.outer_gradient(model, outer_set, reverse_cross_entropy)
+    return derivative.directional(model, sample, direction, method="double_backward")
 
 
 def outer_rows(rows: int, *, size: int, seed: int) -> np.ndarray:
@@ -78,7 +78,7 @@ def outer_rows(rows: int, *, size: int, seed: int) -> np.ndarray:
 def _trained_models(train_set: Encoded, wanted: Sequence[int]) -> Iterator[dict[int, BiLSTM]]:
     """While ``learn_weights`` runs inside: a copy of the trained TAM of each wanted iteration."""
     models: dict[int, BiLSTM] = {}
-    number, original = 0, reweight.directional
+    number, original = 0, derivative.directional
 
     def spy(model: BiLSTM, data: Encoded, *arguments: object, **settings: object) -> Tensor:
         nonlocal number
@@ -88,7 +88,7 @@ def _trained_models(train_set: Encoded, wanted: Sequence[int]) -> Iterator[dict[
                 models[number] = copy.deepcopy(model)
         return original(model, data, *arguments, **settings)  # type: ignore[arg-type]
 
-    with mock.patch.object(reweight, "directional", spy):
+    with mock.patch.object(derivative, "directional", spy):
         yield models
 
 
@@ -99,19 +99,19 @@ def along_a_run(
     data = training.encoded
     tam = bilstm(training, seed)
     with _trained_models(data, iterations) as models:
-        reweight.learn_weights(data, tam=tam, outer_size=outer_size, iterations=max(iterations), seed=seed)
+        learn.learn_weights(data, tam=tam, outer_size=outer_size, iterations=max(iterations), seed=seed)
     outer_set = data.select(outer_rows(len(data), size=outer_size, seed=seed))
     sample = data.select(np.random.default_rng(seed).choice(len(data), min(check_rows, len(data)), replace=False))
     table = []
     for number, model in models.items():
         exact = exact_derivative(model, sample, outer_set)
-        direction, _ = reweight.outer_gradient(model, outer_set, reverse_cross_entropy)
+        direction, _ = derivative.outer_gradient(model, outer_set, reverse_cross_entropy)
         for radius in RADII:
-            with mock.patch.object(reweight, "RADIUS", radius):
-                along = reweight.directional(model, sample, direction, method="difference")
+            with mock.patch.object(derivative, "RADIUS", radius):
+                along = derivative.directional(model, sample, direction, method="difference")
             found = asdict(errors(along, exact))
             table.append({"iteration": number, "method": "difference", "radius": radius, **found})
-        along = reweight.directional(model, sample, direction, method="dual")
+        along = derivative.directional(model, sample, direction, method="dual")
         table.append({"iteration": number, "method": "dual", "radius": None, **asdict(errors(along, exact))})
     return table
 
@@ -119,9 +119,9 @@ def along_a_run(
 def compare_weights(training: TrainingSet, *, outer_size: int, iterations: int, seed: int) -> list[dict[str, object]]:
     """Spearman's rank correlation and largest difference of the weights that each pair of methods arrives at."""
     weights = {}
-    for method in reweight.METHODS:
+    for method in derivative.METHODS:
         start = time.perf_counter()
-        learned = reweight.learn_weights(
+        learned = learn.learn_weights(
             training.encoded,
             tam=bilstm(training, seed),
             outer_size=outer_size,

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sungen_lib.data import Examples, read_jsonl
 from sungen_lib.encode import PAD, SPECIALS, Encoded, Vocabulary, encode
+from sungen_lib.texts.examples import Examples
+from sungen_lib.texts.jsonl import read_jsonl
 
 LABEL_NAMES = ("negative", "positive")
 DRAWN_ROWS = 10_000

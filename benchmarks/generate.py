@@ -26,7 +26,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, pipeline
 
 from benchmarks.measure import machine, measured
-from sungen_lib.generate import QUOTE, Sampling, Writer
+from sungen_lib.texts.writer import QUOTE, Sampling, Writer
 
 SIZES = {
     "small": {"vocab_size": 8_000, "n_embd": 256, "n_layer": 4, "n_head": 4},

@@ -23,8 +23,9 @@ from benchmarks.accuracy import bilstm
 from benchmarks.data import training_set
 from benchmarks.measure import measured
 from sungen_lib.encode import Batch, Encoded
+from sungen_lib.fast import StepGraphs
 from sungen_lib.models import BiLSTM, reverse
-from sungen_lib.train import StepGraphs, Trainer
+from sungen_lib.train import Trainer
 
 BATCH, ROWS, LR = 32, 2_000, 1e-3
 

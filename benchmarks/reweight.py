@@ -46,12 +46,13 @@ from benchmarks import peers, plain
 from benchmarks.accuracy import bilstm, errors, exact_derivative, outer_rows
 from benchmarks.data import TrainingSet, stratified_batches, training_set
 from benchmarks.measure import machine, measured
-from sungen_lib import reweight
-from sungen_lib.data import DataError, DataMissing
+from sungen_lib import derivative, learn, reweight
 from sungen_lib.encode import Encoded, shuffled_batches, sorted_batches
 from sungen_lib.losses import reverse_cross_entropy
 from sungen_lib.models import BiLSTM
-from sungen_lib.train import Trainer, derived_seed
+from sungen_lib.seeds import derived_seed
+from sungen_lib.texts.examples import DataError, DataMissing
+from sungen_lib.train import Trainer
 
 LR = 1e-3
 # The paper's inner batch. The general ways take batches like it, for what they differentiate is the inner loop's own
@@ -110,7 +111,7 @@ def _problem(training: TrainingSet, *, slow_rows: int, check_rows: int, seed: in
     model = bilstm(training, seed)
     Trainer(model, data, lr=LR, batch_size=BATCH).epoch(seed)
     outer_set = data.select(outer_rows(len(data), size=outer_size(len(data)), seed=seed))
-    direction, _ = reweight.outer_gradient(model, outer_set, reverse_cross_entropy)
+    direction, _ = derivative.outer_gradient(model, outer_set, reverse_cross_entropy)
     some = stratified_batches(data, LARGE_BATCH, slow_rows)
     checked = np.random.default_rng(seed).choice(some, min(check_rows, len(some)), replace=False)
     return _Problem(model, data, direction, some, checked, exact_derivative(model, data.select(checked), outer_set))
@@ -139,7 +140,7 @@ def _once(problem: _Problem, name: str) -> Section:
 def way(name: str, model: BiLSTM, data: Encoded, direction: dict[str, Tensor], weights: Tensor) -> Callable[[], Tensor]:
     """The meta-gradient of ``data``, (N,), in the way called ``name``, ready to be computed once."""
     if name in OURS:
-        return lambda: -(LR / weights.sum()) * reweight.directional(model, data, direction, method=OURS[name])
+        return lambda: -(LR / weights.sum()) * derivative.directional(model, data, direction, method=OURS[name])
     copy = plain_copy(model)  # which betty, as shipped, does not leave as it found it
     renamed = {_plain_name(parameter): v for parameter, v in direction.items()}
     outer = [renamed[parameter] for parameter, _ in copy.named_parameters()]
@@ -266,7 +267,7 @@ def bench_outer_iteration(training: TrainingSet, *, slow_rows: int, repeats: int
 
 def _iterations(training: TrainingSet, number: int, seed: int) -> reweight.LearnedWeights:
     size = outer_size(len(training.encoded))
-    return reweight.learn_weights(
+    return learn.learn_weights(
         training.encoded, tam=bilstm(training, seed), outer_size=size, iterations=number, batch_size=BATCH, seed=seed
     )
 

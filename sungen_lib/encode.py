@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sungen_lib.data import Examples
+from sungen_lib.texts.examples import Examples
 
 if TYPE_CHECKING:  # transformers, scikit-learn and datasets take seconds to import: only where they are used
     from transformers import PreTrainedTokenizerBase

@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sungen_lib.data import Examples
-from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Tokenizer, Vocabulary
+from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Encoded, Tokenizer, Vocabulary, encode
+from sungen_lib.texts.examples import Examples
+from sungen_lib.texts.plms import has_no_words, pretrained
 
 if TYPE_CHECKING:
     from transformers import DistilBertConfig, PreTrainedModel
-
 
 class BiLSTM(nn.Module):
     """One-layer bidirectional LSTM over learned embeddings; the final states of both directions feed a linear layer.
@@ -112,8 +111,8 @@ def _dual_lstm(
 class Bag(nn.Module):
     """Mean of the embeddings of a text's words and word pairs, then a linear layer: fastText (Joulin et al. 2017).
 
-    Word pairs share ``buckets`` embeddings by a hash. Embeddings start near 0, so that words seen once hardly speak.
-    ``dropout`` falls on whole words and word pairs. Pairs of texts are one bag.
+    Word pairs share ``buckets`` embeddings by a hash. Embeddings start near 0, so that words seen once have
+    little influence. ``dropout`` falls on whole words and word pairs. Pairs of texts are one bag.
     """
 
     def __init__(self, vocabulary: int, classes: int, *, embedding: int = 100, dropout: float = 0.5) -> None:
@@ -156,6 +155,14 @@ class Encoder(nn.Module):
         return logits
 
 
+class Prepared(NamedTuple):
+    """A fresh TAM, the texts it is to be trained on, encoded, and the tokenizer that test texts must go through."""
+
+    model: nn.Module
+    data: Encoded
+    tokenizer: Tokenizer
+
+
 KINDS = ("lstm", "distilbert", "bag")
 
 
@@ -193,6 +200,12 @@ class TamConfig:
         """The settings it is trained with, as every ``train`` and ``fit`` takes them."""
         return {"epochs": self.epochs, "lr": self.lr, "batch_size": self.batch_size, "precision": self.precision}
 
+    @property
+    def inner(self) -> dict[str, Any]:
+        """The same for the inner loop, as fields of ``reweight.Bilevel``."""
+        settings = {"inner_epochs": self.inner_epochs, "inner_lr": self.lr}
+        return settings | {"batch_size": self.batch_size, "precision": self.precision}
+
     def tokenizer(self, train_set: Examples) -> Tokenizer:
         """The pre-trained encoder's tokenizer, else a vocabulary of the texts the TAM is trained on."""
         if self.path is None:
@@ -207,6 +220,16 @@ class TamConfig:
         if has_no_words(tokenizer):
             raise ValueError(f"no tokenizer could be loaded from {self.path!r}: save it beside the model")
         return tokenizer
+
+    def encode(self, texts: Examples, tokenizer: Tokenizer, *, device: str | torch.device = "cpu") -> Encoded:
+        """``texts`` as tensors, cut to the TAM's ``max_length``."""
+        return encode(texts, tokenizer, max_length=self.max_length, device=device)
+
+    def prepare(self, texts: Examples, *, seed: int, device: str | torch.device = "cpu") -> Prepared:
+        """Everything that training on ``texts`` needs: a fresh TAM, the encoded texts, the tokenizer."""
+        tokenizer = self.tokenizer(texts)
+        data = self.encode(texts, tokenizer, device=device)
+        return Prepared(self.build(tokenizer, data.classes, seed=seed), data, tokenizer)
 
     def build(self, tokenizer: Tokenizer, classes: int, *, seed: int) -> nn.Module:
         """A freshly initialised TAM on the CPU; the global random state is left as it was."""
@@ -242,17 +265,6 @@ class TamConfig:
     def describe(self) -> dict[str, object]:
         """The configuration as plain values, for a record."""
         return asdict(self)
-
-
-def pretrained(name: str) -> tuple[str, str]:
-    """A hub id or a local folder, and the revision that may follow it after ``@`` (of a folder: what it held)."""
-    base, _, revision = (name, "", "") if Path(name).exists() or "@" not in name else name.rpartition("@")
-    return base, "main" if Path(base).exists() or not revision else revision
-
-
-def has_no_words(tokenizer: Any) -> bool:
-    """What transformers makes, without a complaint, for a folder that lacks the tokenizer's files."""
-    return len(tokenizer) <= len(tokenizer.all_special_tokens)
 
 
 def _pretrained(path: str, classes: int) -> PreTrainedModel:

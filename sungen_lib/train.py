@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +13,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sungen_lib.encode import Encoded, shuffled_batches, sorted_batches
+from sungen_lib.fast import RowwiseGradient, StepGraphs, arithmetic, denormals_are_zero
 from sungen_lib.losses import Loss, cross_entropy
 from sungen_lib.models import Bag, BiLSTM
-
-WIDTH_STEP = 8  # on CUDA batches are padded to a multiple of this, so that a few captured graphs serve all
+from sungen_lib.seeds import derived_seed
 
 
 class Diverged(RuntimeError):
@@ -41,39 +40,6 @@ class Evaluation:
     accuracy: float
     loss: float
     correct: np.ndarray
-
-
-def derived_seed(*parts: int) -> int:
-    """A seed for one stage of a seeded run: equal parts, equal seed; neighbouring parts, unrelated seeds."""
-    # The count comes first because a SeedSequence ignores trailing zeros.
-    return int(np.random.SeedSequence((len(parts), *parts)).generate_state(1)[0])
-
-
-@contextmanager
-def arithmetic(device: torch.device, precision: str = "float32") -> Iterator[None]:
-    """Full float32 (cuDNN would use TF32 for LSTMs), or bfloat16 autocast."""
-    if precision not in ("float32", "bf16"):
-        raise ValueError(f"unknown precision {precision!r}; known: float32, bf16")
-    cast: AbstractContextManager[object] = nullcontext()
-    if precision == "bf16":
-        cast = torch.autocast(device.type, dtype=torch.bfloat16)
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), cast:
-        yield
-
-
-@contextmanager
-def _denormals_are_zero() -> Iterator[None]:
-    """On CPUs, for the threads that this one starts or has started.
-
-    Adam's average gradient of a word not seen for some 700 steps is a denormal number and never becomes 0; arithmetic
-    on those takes a hundred times as long. No parameter is large enough, or small enough, to feel the difference.
-    """
-    before = not bool(torch.tensor(1e-40).mul(1.0))
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)
 
 
 class Trainer:
@@ -105,7 +71,7 @@ class Trainer:
         self.weights = torch.ones(len(train_set), device=train_set.device)
         self.totals = torch.zeros(2, device=train_set.device)  # sum of losses, number correct
         rowwise = not cuda and isinstance(model, (BiLSTM, Bag)) and model.embedding.weight.requires_grad
-        self._embedding = _RowwiseGradient(model.embedding) if rowwise else None  # type: ignore[arg-type]
+        self._embedding = RowwiseGradient(model.embedding) if rowwise else None  # type: ignore[arg-type]
         device = train_set.device
         self.graphs = StepGraphs(self.step, torch.zeros(batch_size, dtype=torch.int64, device=device)) if cuda else None
 
@@ -157,7 +123,7 @@ class Trainer:
         batches = shuffled_batches(sizes, self.batch_size, np.random.default_rng(seed))
         flat = torch.as_tensor(np.concatenate(batches), device=device)
         end = 0
-        with _denormals_are_zero():
+        with denormals_are_zero():
             for batch in tqdm(batches, desc=progress, disable=progress is None, leave=False):
                 rows, end = flat[end : end + len(batch)], end + len(batch)
                 self.take_step(rows, int(sizes[batch].max()))
@@ -165,81 +131,6 @@ class Trainer:
         if not np.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {number}")
         return Epoch(number, loss, correct, time.perf_counter() - start)
-
-
-class _RowwiseGradient:
-    """Within its ``with`` an embedding's gradient is written and cleared row by row, in one tensor that stays.
-
-    Autograd's is new each step, as large as the vocabulary, for a batch's few hundred words. The sums are the same to
-    the bit. Not for CUDA, which fills memory in no time and adds in no order.
-    """
-
-    def __init__(self, embedding: nn.Embedding) -> None:
-        self.embedding = embedding
-        self.gradient = torch.zeros_like(embedding.weight)
-        self.looked_up: list[tuple[Tensor, Tensor]] = []  # tokens, and their vectors cut off from the embedding
-
-    def __enter__(self) -> None:
-        self.hook = self.embedding.register_forward_hook(self._cut)
-
-    def _cut(self, _: nn.Module, tokens: tuple[Tensor], vectors: Tensor) -> Tensor:
-        self.looked_up.append((tokens[0].flatten(), vectors.detach().requires_grad_()))
-        return self.looked_up[-1][1]
-
-    def fill(self) -> None:
-        """After the backward pass: the gradient, to be read within the ``with``."""
-        for tokens, vectors in self.looked_up:
-            assert vectors.grad is not None
-            self.gradient.index_add_(0, tokens, vectors.grad.flatten(0, -2))
-        self.embedding.weight.grad = self.gradient
-
-    def __exit__(self, *_: object) -> None:
-        self.hook.remove()
-        self.embedding.weight.grad = None
-        for tokens, _vectors in self.looked_up:
-            self.gradient.index_fill_(0, tokens, 0.0)
-        self.looked_up.clear()
-
-
-class StepGraphs:
-    """CUDA graphs of ``step(rows, width)``, one a width; the first steps and odd-sized batches run eagerly.
-
-    ``rows``: the tensor that the graphs read, of a whole batch's shape. Widths are rounded up to ``WIDTH_STEP``.
-    """
-
-    WARM_UP = 3
-
-    def __init__(self, step: Callable[[Tensor, int], None], rows: Tensor) -> None:
-        self.step, self.rows, self.eager_steps = step, rows, 0
-        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
-        self.pool: Any = None  # the graphs' shared memory
-
-    def __call__(self, rows: Tensor, width: int) -> None:
-        """Make the step, in whichever way."""
-        width = -(-width // WIDTH_STEP) * WIDTH_STEP
-        if rows.shape != self.rows.shape or self.eager_steps < self.WARM_UP:
-            self.eager_steps += 1
-            self._eagerly(rows, width)
-            return
-        self.rows.copy_(rows)
-        if width not in self.graphs:
-            self.graphs[width] = self._capture(width)
-        self.graphs[width].replay()
-
-    def _eagerly(self, rows: Tensor, width: int) -> None:
-        # Capture wants the lazy set-up of cuDNN, cuBLAS and Adam done before, and away from the default stream.
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self.step(rows, width)
-        torch.cuda.current_stream().wait_stream(stream)
-
-    def _capture(self, width: int) -> torch.cuda.CUDAGraph:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
-            self.step(self.rows, width)
-        self.pool = graph.pool()
-        return graph
 
 
 def epochs(
@@ -282,6 +173,14 @@ def predict(model: nn.Module, data: Encoded, *, batch_size: int = 256) -> Tensor
         for rows in sorted_batches(data.sizes, batch_size):
             logits[torch.as_tensor(rows, device=data.device)] = model(data.batch(rows)).float()
     return logits
+
+
+def label_probabilities(model: nn.Module, data: Encoded) -> np.ndarray:
+    """(N,) the probability of each given label; ``Diverged`` if one is not finite."""
+    given: np.ndarray = predict(model, data).softmax(-1).gather(-1, data.labels[:, None]).squeeze(-1).cpu().numpy()
+    if not np.isfinite(given).all():
+        raise Diverged("the trained model's outputs are not finite")
+    return given
 
 
 def evaluate(model: nn.Module, data: Encoded, *, loss: Loss = cross_entropy, batch_size: int = 256) -> Evaluation:

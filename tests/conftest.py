@@ -16,8 +16,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Punctuation, Sequence, WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sungen_lib.data import Examples, examples
 from sungen_lib.encode import Encoded, Vocabulary, encode
+from sungen_lib.texts.examples import Examples, examples
 
 settings.register_profile("suite", deadline=None)  # a busy machine is not a failure
 settings.load_profile("suite")

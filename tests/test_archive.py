@@ -12,18 +12,18 @@ import pandas as pd
 import pytest
 from test_runs import experiment, lines
 
-from sungen_lib import archive, execute, runs, suite
-from sungen_lib.runs import Spec
+from sungen_lib.lab import archive, execution, notebooks, sources, stages, store
+from sungen_lib.lab.specs import Spec
 
 
 @pytest.fixture
 def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with one table of a finished run, in a store of its own."""
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
-    runs.load.cache_clear()
+    sources.load.cache_clear()
     one = experiment()
     spec = one.sungen("imdb", "lstm", 1)
-    records = execute.execute([spec], progress=None)
+    records = execution.execute([spec], progress=None)
     folder = tmp_path / "tables" / "tiny"
     folder.mkdir(parents=True)
     ids = ", ".join(f'"{record.id}"' for record in records.values())
@@ -38,17 +38,17 @@ def test_unpacked_records_are_found_and_nothing_is_computed(
     one = experiment()
     run, weights = one.sungen("imdb", "lstm", 1), one.weights("imdb", "lstm", 1)
     wanted: list[Spec] = [run, weights]
-    before = lines({spec: runs.compute(spec) for spec in wanted})
+    before = lines({spec: execution.compute(spec) for spec in wanted})
     assert archive.main(["pack", str(tables)]) == 0
     assert not list(tables.glob(".*"))
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "other"))
-    assert runs.find(run) is None
+    assert store.find(run) is None
     assert archive.main(["unpack", str(tables)]) == 0
-    monkeypatch.setattr(runs, "_STAGES", {})  # computing anything now is a KeyError
-    execute.execute([run], progress=None)
-    found = {spec: record for spec in wanted if (record := runs.find(spec)) is not None}
+    monkeypatch.setattr(stages, "_STAGES", {})  # computing anything now is a KeyError
+    execution.execute([run], progress=None)
+    found = {spec: record for spec in wanted if (record := store.find(spec)) is not None}
     assert lines(found) == before
-    assert found[run].correct().shape == (64,) and len(runs.learned(weights).weights) == 96
+    assert found[run].correct().shape == (64,) and len(stages.learned(weights).weights) == 96
     assert archive.unpack(tables) == 0  # all there already
     assert "unpacked 3 records" in capsys.readouterr().out
 
@@ -61,7 +61,7 @@ def test_packing_twice_gives_the_same_bytes(tables: Path) -> None:
 
 
 def test_a_damaged_record_is_not_packed(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (file,) = runs.store().rglob("correct.safetensors")
+    (file,) = store.store().rglob("correct.safetensors")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
@@ -116,10 +116,10 @@ def test_the_committed_archive_is_what_the_tables_beside_it_were_made_from(
     """Every record that a table of ``small`` names is there, undamaged, and none besides; those that table 4 names
     give its numbers again."""
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
-    folder = suite.TABLES / "small"
+    folder = notebooks.TABLES / "small"
     named = {id for path in folder.glob("*.json") for id in json.loads(path.read_text()).get("records", [])}
     assert archive.unpack(folder) == len(named) > 0
-    records = {id: runs.record_of(id) for id in named}
+    records = {id: store.record_of(id) for id in named}
     assert None not in records.values()
 
     of_table = json.loads((folder / "table04.json").read_text())["records"]

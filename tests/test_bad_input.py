@@ -22,17 +22,19 @@ from conftest import keyword_set, keyword_vocabulary
 from safetensors.torch import save_file
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sungen_lib import data, runs, suite
 from sungen_lib.encode import encode
-from sungen_lib.experiments import Experiment, ParameterError, positive_integer, positive_numbers
+from sungen_lib.lab import suite
+from sungen_lib.lab.experiment import Experiment
+from sungen_lib.lab.parameters import ParameterError, positive_integer, positive_numbers
+from sungen_lib.learn import learn_weights, load_weights
 from sungen_lib.models import TamConfig
-from sungen_lib.reweight import learn_weights, load_weights
+from sungen_lib.texts import data_folder, examples, plms
 from sungen_lib.train import Trainer
 
 GOOD = b'{"text": "a fine film", "label": 1}\n{"text": "a dull film", "label": 0}\n'
 NAMES = b'["negative", "positive"]'
 PAIRS = b'{"text1": "One.", "text2": "Two.", "label": 0}\n{"text1": "One.", "text2": "Six.", "label": 1}\n'
-REFUSALS = (ValueError, data.DataError, data.DataMissing, ParameterError, SystemExit)
+REFUSALS = (ValueError, examples.DataError, examples.DataMissing, ParameterError, SystemExit)
 
 
 # --- data files -------------------------------------------------------------------------------------------------------
@@ -106,8 +108,8 @@ def folder(place: Path, content: bytes, *, name: str = "test.jsonl", labels: byt
     return place
 
 
-def load(place: Path) -> data.Examples:
-    return data.load(place, "imdb", "std", "test")
+def load(place: Path) -> examples.Examples:
+    return data_folder.load(place, "imdb", "std", "test")
 
 
 # --- parameters, options ----------------------------------------------------------------------------------------------
@@ -197,12 +199,12 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
         "no encoder could be loaded",
     ),
     "PLM that is none": (
-        lambda place: runs.load_plm(str(without(place, "config.json"))),
+        lambda place: plms.load_plm(str(without(place, "config.json"))),
         "no PLM could be loaded from",
     ),
-    "PLM as a pickle": (lambda place: runs.load_plm(str(as_pickle(plm_in(place)))), "no PLM could be loaded from"),
+    "PLM as a pickle": (lambda place: plms.load_plm(str(as_pickle(plm_in(place)))), "no PLM could be loaded from"),
     "PLM without a tokenizer": (
-        lambda place: runs.load_plm(str(plm_in(place))),
+        lambda place: plms.load_plm(str(plm_in(place))),
         "no PLM could be loaded from '.*encoder': ",
     ),
     "unknown TAM": (lambda place: TamConfig("gru"), "unknown TAM 'gru'; known: lstm, distilbert, bag"),
@@ -221,8 +223,8 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 def tam_of(place: Path) -> object:
-    tokenizer = TamConfig("distilbert", path=str(place)).tokenizer(data.examples([], [], ("no", "yes")))
-    return encode(data.examples(["review"], [1], ("no", "yes")), tokenizer)
+    tokenizer = TamConfig("distilbert", path=str(place)).tokenizer(examples.examples([], [], ("no", "yes")))
+    return encode(examples.examples(["review"], [1], ("no", "yes")), tokenizer)
 
 
 def built(place: Path) -> object:
@@ -334,7 +336,7 @@ def test_model(
 ) -> None:
     tiny_plm.save_pretrained(tmp_path / "plm")
     make, complaint = MODELS[case]
-    runs.load_plm.cache_clear()
+    plms.load_plm.cache_clear()
     with pytest.raises((*REFUSALS, RuntimeError)) as error:
         make(encoder)
     assert re.search(complaint, str(error.value)) and "\n" not in str(error.value), str(error.value)

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from sungen_lib import data
-from sungen_lib import train as training
+from sungen_lib import train
 from sungen_lib.baselines import cleanlab, confidence, coteaching, meta_weight_net, temporal_ensembling, tfidf_logreg
-from sungen_lib.data import Examples, examples
 from sungen_lib.encode import Encoded
 from sungen_lib.models import BiLSTM, TamConfig
+from sungen_lib.texts import data_folder
+from sungen_lib.texts.examples import Examples, examples
+from sungen_lib.train import Epoch, fit, predict
 
 
 def model(seed: int = 0) -> BiLSTM:
@@ -64,7 +65,7 @@ def test_confidence_and_variability_by_hand(monkeypatch: pytest.MonkeyPatch) -> 
     # The probability of label 0 after each of three epochs: the given label's for the first sample only.
     course: Iterator[list[float]] = iter([[0.9, 0.5], [0.6, 0.5], [0.3, 0.5]])
     monkeypatch.setattr(
-        training, "predict", lambda *_: torch.tensor([[math.log(p), math.log(1 - p)] for p in next(course)])
+        train, "predict", lambda *_: torch.tensor([[math.log(p), math.log(1 - p)] for p in next(course)])
     )
     result = confidence.cartography(model(), train_set, epochs=3)
     np.testing.assert_allclose(result.confidence, [0.6, 0.5], rtol=1e-6)
@@ -77,8 +78,8 @@ def test_confidence_is_measured_at_the_end_of_each_epoch() -> None:
     course = []
     for epochs in (1, 2, 3):
         tam = model()
-        training.fit(tam, train_set, epochs=epochs, **settings)
-        softmax = training.predict(tam, train_set).double().softmax(-1).numpy()
+        fit(tam, train_set, epochs=epochs, **settings)
+        softmax = predict(tam, train_set).double().softmax(-1).numpy()
         course.append(softmax[np.arange(96), train_set.labels.numpy()])
     result = confidence.cartography(model(), train_set, epochs=3, lr=0.02, batch_size=16, seed=3)
     assert np.std(course, axis=0).max() > 0.05  # the epochs differ: measuring one thrice would show
@@ -140,7 +141,7 @@ def test_coteaching_that_forgets_nothing_is_two_ordinary_trainings() -> None:
     train_set, _ = noisy_set(64, 0.2)
     networks, references = (model(1), model(2)), (model(1), model(2))
     history = coteaching.train(*networks, train_set, forget_rate=0.0, epochs=2, batch_size=16, seed=5)
-    curves = [training.fit(reference, train_set, epochs=2, batch_size=16, seed=5) for reference in references]
+    curves = [fit(reference, train_set, epochs=2, batch_size=16, seed=5) for reference in references]
     for network, reference in zip(networks, references, strict=True):
         torch.testing.assert_close(state(network), state(reference), rtol=0, atol=1e-4)
     for epoch, first, second in zip(history, *curves, strict=True):
@@ -237,7 +238,7 @@ def test_clean_meta_data_teach_to_distrust_large_losses() -> None:
     The model has learned the clean task before, so that the wrong labels are the large losses from the start.
     """
     tam, (train_set, wrong) = model(), noisy_set(320, 0.3)
-    training.fit(tam, keyword_set(320, seed=2), epochs=4, lr=0.02)
+    fit(tam, keyword_set(320, seed=2), epochs=4, lr=0.02)
     trainer = meta_trainer(tam, train_set, meta_lr=0.01, lr=1e-3, batch_size=32)
     for number in (1, 2):
         trainer.epoch(number)
@@ -337,7 +338,7 @@ def test_ensembling_without_weight_and_in_its_first_epoch_is_ordinary_training()
     for epochs, max_weight in ((3, 0.0), (1, 300.0)):
         tam, plain = model(), model()
         temporal_ensembling.train(tam, train_set, max_weight=max_weight, epochs=epochs, lr=0.02, seed=4)
-        training.fit(plain, train_set, epochs=epochs, lr=0.02, seed=4)
+        fit(plain, train_set, epochs=epochs, lr=0.02, seed=4)
         torch.testing.assert_close(state(tam), state(plain), rtol=0, atol=1e-4)
 
 
@@ -346,7 +347,7 @@ def test_each_epoch_is_held_to_the_ensemble_of_those_before(monkeypatch: pytest.
     seen: list[tuple[float, np.ndarray, np.ndarray]] = []
 
     class Spy(temporal_ensembling.EnsemblingTrainer):
-        def epoch(self, seed: int, *, number: int = 1, progress: str | None = None) -> training.Epoch:
+        def epoch(self, seed: int, *, number: int = 1, progress: str | None = None) -> Epoch:
             held_to = self.targets.double().numpy()
             result = super().epoch(seed, number=number, progress=progress)
             seen.append((float(self.weight), held_to, self.outputs.double().numpy()))
@@ -403,9 +404,9 @@ def test_out_of_fold_probabilities_know_nothing_of_their_own_sample() -> None:
 
 
 def test_linear_model_on_real_text(real_data: data.Path) -> None:
-    pool = data.load(real_data, "imdb", "gpt2-xl", "train")
+    pool = data_folder.load(real_data, "imdb", "gpt2-xl", "train")
     train = pool.select(np.random.default_rng(0).permutation(len(pool))[:10_000])
-    test = data.load(real_data, "sst2", data.GOLD, "test")
+    test = data_folder.load(real_data, "sst2", data_folder.GOLD, "test")
     accuracy = (tfidf_logreg.predict(tfidf_logreg.fit(train), test) == test.labels).mean()
     assert accuracy == pytest.approx(0.695, abs=0.01)
 

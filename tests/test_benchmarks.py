@@ -17,12 +17,14 @@ from conftest import keyword_examples, keyword_set
 from benchmarks import accuracy, grouped, peers, plain, reweight
 from benchmarks.data import LABEL_NAMES, WORDS, TrainingSet, stratified_batches, training_set
 from benchmarks.measure import measured
-from sungen_lib import reweight as ours
-from sungen_lib.data import examples, write_jsonl
+from sungen_lib import derivative, learn
 from sungen_lib.encode import shuffled_batches, sorted_batches
 from sungen_lib.losses import reverse_cross_entropy
 from sungen_lib.models import BiLSTM
-from sungen_lib.train import Trainer, derived_seed
+from sungen_lib.seeds import derived_seed
+from sungen_lib.texts.examples import examples
+from sungen_lib.texts.jsonl import write_jsonl
+from sungen_lib.train import Trainer
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_plain_learns_the_same_weights(small: tuple[TrainingSet, BiLSTM]) -> Non
     data = training.encoded
     copy, texts = reweight.plain_copy(model), reweight.plain_texts(data)
     initial = {name: value.clone() for name, value in copy.state_dict().items()}
-    learned = ours.learn_weights(data, tam=model, outer_size=96, iterations=3, seed=1, inner_epochs=1)
+    learned = learn.learn_weights(data, tam=model, outer_size=96, iterations=3, seed=1, inner_epochs=1)
     outer = accuracy.outer_rows(len(data), size=96, seed=1)
     scores = torch.zeros(len(data), requires_grad=True)
     optimizer = plain.outer_optimizer(scores)
@@ -91,7 +93,7 @@ def test_each_way_computes_the_pinned_gradient(name: str, small: tuple[TrainingS
     weights = torch.linspace(0.1, 0.9, len(data))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     exact = -(1e-3 / float(weights.sum())) * accuracy.exact_derivative(model, data, data)
-    direction, _ = ours.outer_gradient(model, data, reverse_cross_entropy)
+    direction, _ = derivative.outer_gradient(model, data, reverse_cross_entropy)
     gradient = reweight.way(name, model, data, direction, weights)()
     found = accuracy.errors(gradient, exact)
     assert found.relative < 1e-3 and found.signs == 1.0

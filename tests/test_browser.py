@@ -21,9 +21,9 @@ import nbformat
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from sungen_lib import suite
+from sungen_lib.lab import notebooks
 
-SCREENSHOTS = suite.REPOSITORY / "runs" / "screenshots"
+SCREENSHOTS = notebooks.REPOSITORY / "runs" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 STARTS, RUNS = 90_000, 240_000  # ms: a server or a kernel; a whole notebook whose runs are not in the store yet
 # What a reader may have set by hand, and what would ask the network: here all cells are on the page, whatever its size.
@@ -82,7 +82,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "JUPYTER_PATH": os.pathsep.join([f"{sys.prefix}/share/jupyter", os.environ.get("JUPYTER_PATH", "")]),
         "JUPYTERLAB_SETTINGS_DIR": str(root / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(root / "workspaces"),
-        "PYTHONPATH": os.pathsep.join([str(suite.REPOSITORY), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(notebooks.REPOSITORY), os.environ.get("PYTHONPATH", "")]),
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root"]
     with (root / "log").open("w") as log:
@@ -162,7 +162,7 @@ def assert_clean(page: Page) -> None:
 
 
 def test_the_quickstart_runs_and_shows_its_tables_and_its_figure(lab: Lab, page: Page) -> None:
-    run_all(page, lab, nbformat.read(suite.NOTEBOOKS / "00_quickstart.ipynb", as_version=4), "quickstart")
+    run_all(page, lab, nbformat.read(notebooks.NOTEBOOKS / "00_quickstart.ipynb", as_version=4), "quickstart")
     picture(page, "quickstart")
     assert_clean(page)
     tables = page.locator(".jp-OutputArea-output table")
@@ -187,7 +187,7 @@ def test_a_moved_slider_reaches_the_kernel_and_its_answer_the_page(lab: Lab, pag
 
 
 def test_the_explorer_of_your_data_answers_a_slider(lab: Lab, page: Page) -> None:
-    run_all(page, lab, nbformat.read(suite.NOTEBOOKS / "your_data.ipynb", as_version=4), "your_data")
+    run_all(page, lab, nbformat.read(notebooks.NOTEBOOKS / "your_data.ipynb", as_version=4), "your_data")
     expect(page.get_by_text("1,000 of 1,000 texts; page 1 of 100", exact=True)).to_be_visible()
     assert page.locator(".widget-dropdown select").evaluate("menu => menu.selectedIndex") == 0, "shown empty"
     lowest = page.get_by_role("slider").first

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from sungen_lib import cluster, execute, plan, runs, suite
-from sungen_lib.generate import Sampling
+from sungen_lib.lab import cluster, execution, notebooks, plan, suite
+from sungen_lib.lab.specs import Gold, Run, Spec, Synthetic, Weights, identify
+from sungen_lib.lab.store import Record
 from sungen_lib.models import TamConfig
-from sungen_lib.runs import Gold, Record, Run, Spec, Synthetic, Weights
+from sungen_lib.texts.writer import Sampling
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
 TABLE = "table01_main_results"
@@ -44,17 +45,17 @@ def test_table_1_survives_the_loss_of_a_node(
     made, others = nodes
     serial, shared, attempts = tmp_path / "serial", tmp_path / "shared", tmp_path / "attempts"
     lost = others[0].node_id  # type: ignore[attr-defined]
-    specs = plan.planned(suite.NOTEBOOKS / f"{TABLE}.ipynb", {"profile": "tiny"}, anywhere=False)
+    specs = plan.planned(notebooks.NOTEBOOKS / f"{TABLE}.ipynb", {"profile": "tiny"}, anywhere=False)
     monkeypatch.setenv("SUNGEN_STORE", str(shared))
 
     def noted(spec: Spec, data_dir: str | None = None) -> Record:
         """``runs.compute``, on a worker, with a line about each attempt. On the node to be lost none gets beyond it."""
         node = ray.get_runtime_context().get_node_id()
         with attempts.open("a") as log:
-            log.write(f"{runs.identify(spec)} {node}\n")
+            log.write(f"{identify(spec)} {node}\n")
         if node == lost:
             time.sleep(600)
-        return runs.compute(spec, data_dir)
+        return execution.compute(spec, data_dir)
 
     def lose() -> None:
         while not attempts.exists() or lost not in attempts.read_text():
@@ -65,7 +66,7 @@ def test_table_1_survives_the_loss_of_a_node(
     loss = threading.Thread(target=lose, daemon=True)
     loss.start()
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "compute", noted)
+        patch.setattr(execution, "compute", noted)
         records = cluster.execute_on(made.address, specs, progress=None)  # type: ignore[attr-defined]
     loss.join()
     places: dict[str, list[str]] = {}
@@ -78,7 +79,7 @@ def test_table_1_survives_the_loss_of_a_node(
     ours = table(shared, tmp_path / "ours", monkeypatch)
     assert written == {path: path.stat().st_mtime_ns for path in shared.glob("*/*/record.json")}  # found, not repeated
     monkeypatch.setenv("SUNGEN_STORE", str(serial))
-    execute.execute(specs, jobs=1, progress=None)
+    execution.execute(specs, jobs=1, progress=None)
     assert table(serial, tmp_path / "theirs", monkeypatch) == ours
 
 

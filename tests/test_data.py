@@ -15,17 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sungen_lib import data, tasks
-from sungen_lib.data import (
-    DataError,
-    DataMissing,
-    Examples,
-    examples,
-    import_synthetic,
-    read_jsonl,
-    write_jsonl,
-    write_text,
-)
+from sungen_lib import storage
+from sungen_lib.storage import write_text
+from sungen_lib.texts import data_folder, tasks
+from sungen_lib.texts.examples import DataError, DataMissing, Examples, examples
+from sungen_lib.texts.imported import import_synthetic
+from sungen_lib.texts.jsonl import read_jsonl, write_jsonl
 
 NAMES = ("negative", "positive")
 # Everything UTF-8 can hold, with what line-based readers trip over more often than by chance.
@@ -218,12 +213,12 @@ def test_a_missing_file_is_missing(tmp_path: Path) -> None:
 def test_writing_is_atomic(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.txt"
     write_text(path, "old")
-    with pytest.raises(RuntimeError, match="half way"), data.atomic_path(path) as temporary:
+    with pytest.raises(RuntimeError, match="half way"), storage.atomic_path(path) as temporary:
         temporary.write_text("ne")
         assert path.read_text() == "old"
         raise RuntimeError("half way")
     assert path.read_text() == "old"
-    with data.atomic_path(path) as temporary:
+    with storage.atomic_path(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -246,7 +241,7 @@ def folder(root: Path, task: str, names: object, rows: str, split: str = "train.
 def test_labels_are_mapped_by_name(tmp_path: Path) -> None:
     names = ["Sports", "Sci/Tech", "World", "Business"]
     rows = "".join(row(name, i) for i, name in enumerate(names)) + row("Business", "Business")
-    got = data.load(folder(tmp_path, "ag_news", names, rows), "ag_news", "std", "train")
+    got = data_folder.load(folder(tmp_path, "ag_news", names, rows), "ag_news", "std", "train")
     assert got.label_names == tasks.get("ag_news").labels
     assert [got.label_names[k] for k in got.labels] == list(got.texts)
 
@@ -254,8 +249,8 @@ def test_labels_are_mapped_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", ["test.jsonl", "test.jsonl.gz", "test.jsonl.xz"])
 def test_a_split_is_found_in_any_form(tmp_path: Path, split: str) -> None:
     folder(tmp_path, "imdb", NAMES, row() + row("bad", 0), split)
-    assert data.locate(tmp_path, "imdb", "std", "test").name == split
-    assert len(data.load(tmp_path, "imdb", "std", "test")) == 2
+    assert data_folder.locate(tmp_path, "imdb", "std", "test").name == split
+    assert len(data_folder.load(tmp_path, "imdb", "std", "test")) == 2
 
 
 @pytest.mark.parametrize(
@@ -266,26 +261,26 @@ def test_a_split_is_found_in_any_form(tmp_path: Path, split: str) -> None:
 def test_wrong_label_names_are_refused(tmp_path: Path, names: object) -> None:
     folder(tmp_path, "imdb", names, row())
     with pytest.raises(DataError, match=r"imdb.labels\.json: "):
-        data.load(tmp_path, "imdb", "std", "train")
+        data_folder.load(tmp_path, "imdb", "std", "train")
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataMissing, match=r'labels\.json: write the label names .*\["negative", "positive"\]'):
-        data.load(tmp_path, "imdb", "std", "train")
+        data_folder.load(tmp_path, "imdb", "std", "train")
     folder(tmp_path, "imdb", NAMES, row())
     with pytest.raises(DataMissing, match=r"imdb.std.test\.jsonl \(nor \.xz, \.gz\): put gold data for imdb there"):
-        data.load(tmp_path, "imdb", "std", "test")
+        data_folder.load(tmp_path, "imdb", "std", "test")
     with pytest.raises(DataMissing, match="put gpt2-xl data for imdb there"):
-        data.load(tmp_path, "imdb", "gpt2-xl", "train")
+        data_folder.load(tmp_path, "imdb", "gpt2-xl", "train")
 
 
 def test_pairs_and_singles_must_fit_the_task(tmp_path: Path) -> None:
     folder(tmp_path, "imdb", NAMES, PAIR)
     folder(tmp_path, "rte", tasks.get("rte").labels, row())
     with pytest.raises(DataError, match="pairs do not fit imdb"):
-        data.load(tmp_path, "imdb", "std", "train")
+        data_folder.load(tmp_path, "imdb", "std", "train")
     with pytest.raises(DataError, match="single texts do not fit rte"):
-        data.load(tmp_path, "rte", "std", "train")
+        data_folder.load(tmp_path, "rte", "std", "train")
 
 
 # Rows and labels of ../shared/data, as its README states them.
@@ -309,7 +304,7 @@ REAL = {
 @pytest.mark.parametrize("key", REAL, ids="-".join)
 def test_the_real_folder_loads(real_data: Path, key: tuple[str, str, str]) -> None:
     task, source, split = key
-    got = data.load(real_data, task, source, split)
+    got = data_folder.load(real_data, task, source, split)
     assert len(got) == REAL[key]
     assert got.label_names == tasks.get(task).labels
     assert np.bincount(got.labels, minlength=tasks.get(task).classes).min() > 0.2 * len(got) / tasks.get(task).classes
@@ -318,7 +313,7 @@ def test_the_real_folder_loads(real_data: Path, key: tuple[str, str, str]) -> No
 
 def test_real_polarity_is_the_right_way_round(real_data: Path) -> None:
     for task, source in (("imdb", "std"), ("imdb", "gpt2-xl"), ("sst2", "std"), ("yelp", "std"), ("amazon", "std")):
-        got = data.load(real_data, task, source, "train")
+        got = data_folder.load(real_data, task, source, "train")
         excellent = np.array(["excellent" in text.lower() for text in got.texts])
         assert got.labels[excellent].mean() > 0.6, (task, source)
 
@@ -345,7 +340,7 @@ def test_import_follows_the_order_it_is_told(form: str, positive: int, tmp_path:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         data = import_synthetic(path, label_order=order)
-    names = [data.label_names[label] for label in data.labels]
+    names = [data_folder.label_names[label] for label in data.labels]
     assert names == ["negative", "positive"] * 20 and data.pairs is None
     assert data.texts[3] == "a great film, number 3"
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from sungen_lib import suite
+from sungen_lib.lab import notebooks, suite
 
-REPOSITORY = suite.REPOSITORY
-NAMES = {path.stem for path in suite.select(suite.NOTEBOOKS)}
+REPOSITORY = notebooks.REPOSITORY
+NAMES = {path.stem for path in notebooks.select(notebooks.NOTEBOOKS)}
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-INDEX = (suite.NOTEBOOKS / "README.md").read_text(encoding="utf-8")
+INDEX = (notebooks.NOTEBOOKS / "README.md").read_text(encoding="utf-8")
 
 
 def undocumented(node: ast.Module | ast.ClassDef, where: str) -> Iterator[str]:
@@ -34,7 +34,7 @@ def undocumented(node: ast.Module | ast.ClassDef, where: str) -> Iterator[str]:
             yield f"{where}.{child.name}"
 
 
-@pytest.mark.parametrize("path", sorted(suite.PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(notebooks.PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
 def test_every_public_name_has_a_docstring(path: Path) -> None:
     assert list(undocumented(ast.parse(path.read_text(encoding="utf-8")), path.stem)) == []
 
@@ -71,12 +71,12 @@ def test_the_readme_lists_every_notebook_with_the_command_that_runs_it_alone() -
     assert set(listed) == NAMES
     for name, cells in listed.items():
         command = re.fullmatch(r"`\./run_all\.sh --only (\w+)`", cells[2])
-        assert command and [path.stem for path in suite.select(suite.NOTEBOOKS, [command[1]])] == [name]
+        assert command and [path.stem for path in notebooks.select(notebooks.NOTEBOOKS, [command[1]])] == [name]
 
 
 def test_the_readme_counts_the_claims_of_the_committed_tables() -> None:
     for name, cells in rows(README, "notebooks/").items():
-        counted = [suite.verdicts(suite.TABLES / profile, suite.NOTEBOOKS / name) for profile in ("embedded", "small")]
+        counted = [suite.verdicts(notebooks.TABLES / profile, notebooks.NOTEBOOKS / name) for profile in ("embedded", "small")]
         assert cells[4:6] == counted, name
 
 
@@ -84,9 +84,9 @@ def test_the_index_lists_every_notebook_with_the_files_it_writes() -> None:
     listed = rows(INDEX, "")
     assert set(listed) == NAMES
     for name, (_, _, _, files) in listed.items():
-        committed = sorted(path.suffix for path in (suite.TABLES / "embedded").glob(f"{suite.stem(name)}.*"))
+        committed = sorted(path.suffix for path in (notebooks.TABLES / "embedded").glob(f"{notebooks.stem(name)}.*"))
         # One that leaves nothing there says where it does.
-        assert files == f"`{suite.stem(name)}` {' '.join(committed)}" if committed else "/" in files, name
+        assert files == f"`{notebooks.stem(name)}` {' '.join(committed)}" if committed else "/" in files, name
 
 
 def test_the_steps_of_algorithm_1_are_where_the_index_says() -> None:
@@ -105,7 +105,7 @@ def test_one_address_everywhere() -> None:
     """pyproject.toml says where the suite is published; what cannot read it agrees with it."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     address = project["urls"]["Repository"].removeprefix("https://github.com/")
-    pages = [README, *(path.read_text(encoding="utf-8") for path in suite.select(suite.NOTEBOOKS))]
+    pages = [README, *(path.read_text(encoding="utf-8") for path in notebooks.select(notebooks.NOTEBOOKS))]
     found = [match for page in pages for match in re.findall(r"(?:github\.com|/github)/([\w.-]+/sungen[\w-]*)", page)]
     assert found.count(address) == len(found) >= 2
     assert f"https://colab.research.google.com/github/{address}/blob/main/notebooks/00_quickstart.ipynb" in README

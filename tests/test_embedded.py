@@ -9,11 +9,12 @@ from random import Random
 import numpy as np
 import pytest
 
-from sungen_lib import embedded, tasks
-from sungen_lib.data import Examples, examples
+from sungen_lib import embedded
 from sungen_lib.embedded import plm, world
-from sungen_lib.generate import generate
-from sungen_lib.profiles import DEMO_SAMPLING
+from sungen_lib.lab.profiles import DEMO_SAMPLING
+from sungen_lib.texts import tasks
+from sungen_lib.texts.examples import Examples, examples
+from sungen_lib.texts.generation import generate
 
 
 def drawn(name: str, rows: int) -> Examples:

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from sungen_lib.data import Examples, examples
 from sungen_lib.encode import (
     PAD,
     SEPARATOR,
@@ -24,6 +23,7 @@ from sungen_lib.encode import (
     shuffled_batches,
     sorted_batches,
 )
+from sungen_lib.texts.examples import Examples, examples
 
 NAMES = ("negative", "positive")
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=400).map(np.array)

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from jupyter_client.manager import KernelManager
 
 from sungen_lib import show
-from sungen_lib.data import Examples, examples
-from sungen_lib.explorer import ALL, Explorer
-from sungen_lib.paper import Cell
+from sungen_lib.lab.explorer import ALL, Explorer
+from sungen_lib.lab.store import Record
+from sungen_lib.paper.cells import Cell
 from sungen_lib.reweight import Iteration, LearnedWeights
-from sungen_lib.runs import Record
+from sungen_lib.texts.examples import Examples, examples
 
 NASTY = "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", '"><b>bold</b> & <i>more</i>'
 TAGS = {"table", "thead", "tbody", "tr", "th", "td", "p"}

@@ -14,8 +14,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sungen_lib import files
-from sungen_lib.data import DataError, DataMissing
+from sungen_lib.texts import files
+from sungen_lib.texts.examples import DataError, DataMissing
 
 ROWS = [
     {"idx": 7, "text": 'a "fine", film', "label": "pos", "stars": 5},

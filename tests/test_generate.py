@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sungen_lib import generate as module
-from sungen_lib import tasks
-from sungen_lib.data import Examples
-from sungen_lib.generate import Sampling, Writer, contexts, generate
+from sungen_lib.texts import generation, tasks, writer
+from sungen_lib.texts.examples import Examples
+from sungen_lib.texts.generation import contexts, generate
+from sungen_lib.texts.writer import INSTRUCTION, Sampling, Writer, _nucleus
 
 Make = Callable[..., Examples]
 SHORT = Sampling(min_tokens=3, max_tokens=14, batch_size=32)
@@ -62,7 +62,7 @@ def test_nucleus_sampling(vocabulary: int, spread: float, top_p: float) -> None:
     logits = spread * torch.randn(vocabulary, generator=random(1))
     expected = plain_nucleus(logits, top_p)
     draws = 20_000 if vocabulary < 100 else 6_000
-    counts = np.bincount(module._nucleus(logits.expand(draws, -1), top_p, random()).numpy(), minlength=vocabulary)
+    counts = np.bincount(_nucleus(logits.expand(draws, -1), top_p, random()).numpy(), minlength=vocabulary)
     assert not counts[expected == 0].any()
     # Pearson's statistic over k frequent enough tokens: mean k, standard deviation sqrt(2 k).
     frequent = draws * expected >= 5
@@ -74,7 +74,7 @@ def test_nucleus_sampling(vocabulary: int, spread: float, top_p: float) -> None:
 def test_rows_have_their_own_nucleus() -> None:
     logits = torch.full((2, 400), -20.0)
     logits[0, 7], logits[1, :300] = 5.0, 0.0  # one sure token; 300 equal ones, more than the shortlist
-    chosen = torch.stack([module._nucleus(logits, 0.9, random(seed)) for seed in range(400)])
+    chosen = torch.stack([_nucleus(logits, 0.9, random(seed)) for seed in range(400)])
     assert (chosen[:, 0] == 7).all()
     assert chosen[:, 1].max() < 300 and 200 < len(chosen[:, 1].unique()) <= 271
 
@@ -109,7 +109,7 @@ def test_a_prompt_is_continued_as_if_alone(
         steps.append(logits.clone())
         return logits.argmax(-1)
 
-    monkeypatch.setattr(module, "_nucleus", likeliest)
+    monkeypatch.setattr(writer, "_nucleus", likeliest)
     # A random GPT-2 seldom closes a quotation: let half of its words do, so that rows leave the batch one by one.
     monkeypatch.setattr(writer, "stops", torch.arange(len(writer.stops)) % 2 == 0)
     together = writer._sampled(PROMPTS, sampling, 0)
@@ -132,7 +132,7 @@ def test_texts_that_join_are_continued_as_if_alone(
         sizes.append(len(logits))
         return logits.argmax(-1)
 
-    monkeypatch.setattr(module, "_nucleus", likeliest)
+    monkeypatch.setattr(writer, "_nucleus", likeliest)
     monkeypatch.setattr(writer, "stops", torch.arange(len(writer.stops)) % 2 == 0)
     prompts = [prompt + " word7" * (i % 3) for i, prompt in enumerate(PROMPTS * 4)]
     assert writer._sampled(prompts, sampling, 0) == [by_hand(tiny_plm, writer, p, sampling)[0] for p in prompts]
@@ -147,7 +147,7 @@ def test_self_debiasing_by_hand(writer: Writer, tiny_plm: GPT2LMHeadModel, monke
         seen.append(logits.softmax(-1))
         return logits.argmax(-1)
 
-    monkeypatch.setattr(module, "_nucleus", likeliest)
+    monkeypatch.setattr(writer, "_nucleus", likeliest)
     sampling = Sampling(min_tokens=1, max_tokens=6, decay_constant=20, batch_size=2, refill=2)
     sets = [PROMPTS[:3], PROMPTS[2:5], PROMPTS[1:4]]
     written = writer._sampled([own for own, *_ in sets], sampling, 0, [others for _, *others in sets])
@@ -186,7 +186,7 @@ def script(writer: Writer, monkeypatch: pytest.MonkeyPatch, rows: list[list[str]
         going = [row for row, token in zip(going, chosen, strict=True) if not writer.stops[token]]
         return chosen
 
-    monkeypatch.setattr(module, "_nucleus", next_tokens)
+    monkeypatch.setattr(writer, "_nucleus", next_tokens)
 
 
 def test_where_a_text_ends(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,7 +332,7 @@ def test_more_rows_extend_a_set(make: Make) -> None:
 
 def test_shards_are_taken_up_again(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = make("amazon", 80, seed=3).fingerprint()
-    shard = module._shard
+    shard = generation._shard
     calls: list[int] = []
 
     def dying(*arguments: object, **options: object) -> object:
@@ -345,7 +345,7 @@ def test_shards_are_taken_up_again(make: Make, tmp_path: Path, monkeypatch: pyte
         calls.append(1)
         return shard(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "_shard", dying)
+    monkeypatch.setattr(generation, "_shard", dying)
     with pytest.raises(KeyboardInterrupt):
         make("amazon", 80, seed=3, folder=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -353,7 +353,7 @@ def test_shards_are_taken_up_again(make: Make, tmp_path: Path, monkeypatch: pyte
         "shard-00000.json",
         "shard-00001.json",
     ]
-    monkeypatch.setattr(module, "_shard", counting)
+    monkeypatch.setattr(generation, "_shard", counting)
     assert make("amazon", 80, seed=3, folder=tmp_path).fingerprint() == whole
     made = len(list(tmp_path.iterdir()))
     assert made > 2
@@ -393,7 +393,7 @@ def test_the_manifest_says_what_wrote_the_shards(make: Make, tmp_path: Path, mon
     assert set(manifest["versions"]) == {"torch", "transformers", "tokenizers"}
     assert len(manifest["contexts"]) == len(set(manifest["contexts"])) > 10
     # The names are not written again.
-    monkeypatch.setattr(module, "contexts", lambda *arguments, **options: pytest.fail("names were written again"))
+    monkeypatch.setattr(generation, "contexts", lambda *arguments, **options: pytest.fail("names were written again"))
     assert make("imdb", 30, folder=tmp_path).fingerprint() == first.fingerprint()
     others: dict[str, dict[str, object]] = {
         "seed": {"seed": 1},
@@ -420,6 +420,6 @@ def test_an_instruction_tuned_plm_is_asked_in_a_chat(
     monkeypatch.setattr(tiny_tokenizer, "chat_template", template)
     writer = Writer(tiny_plm, tiny_tokenizer)
     tokens, mask = writer._left_padded(['Movie: "'])
-    text = f'[user] {module.INSTRUCTION} [me] Movie: "'
+    text = f'[user] {INSTRUCTION} [me] Movie: "'
     assert tokens[0].tolist() == tiny_tokenizer(text)["input_ids"] and mask.all()
     assert len(writer.write(['Movie: "'] * 3, SHORT, seed=0)) == 3

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from sungen_lib import data, hub, tasks
-from sungen_lib.data import DataError, DataMissing
-from sungen_lib.runs import Gold, load
+from sungen_lib.lab.sources import load
+from sungen_lib.lab.specs import Gold
+from sungen_lib.texts import data_folder, hub, tasks
+from sungen_lib.texts.examples import DataError, DataMissing
 
 ROWS = 2  # of each class
 
@@ -59,7 +60,7 @@ def test_each_task_becomes_a_data_folder(task: str, here: Path) -> None:
     hub.fetch(task, here / "data", source=save(here / "hub", task))
     known = tasks.get(task)
     for split in ("train", "test"):
-        rows = data.load(here / "data", task, data.GOLD, split)
+        rows = data_folder.load(here / "data", task, data_folder.GOLD, split)
         assert rows.label_names == known.labels
         assert rows.labels.tolist() == list(range(known.classes)) * ROWS  # the hub's index is ours, by name
         title, *others = (f"{name} 1" for name in home(task).text)
@@ -76,7 +77,7 @@ def test_label_names_without_a_class_label(here: Path) -> None:
         plain = {"text": ["a", "b"] * ROWS, "label": [0, 1] * ROWS, "label_text": names}
         Dataset.from_dict(plain).to_parquet(here / "hub" / f"{split}.parquet")
     hub.fetch("sst2", here / "data", source=where)
-    assert data.load(here / "data", "sst2", data.GOLD, "test").labels.tolist() == [0, 1] * ROWS
+    assert data_folder.load(here / "data", "sst2", data_folder.GOLD, "test").labels.tolist() == [0, 1] * ROWS
 
 
 def test_other_label_orders_are_refused(here: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 from conftest import keyword_set, keyword_vocabulary
 from safetensors.numpy import load_file
 
-from sungen_lib import suite
+from sungen_lib.lab import notebooks
+from sungen_lib.learn import learn_weights
 from sungen_lib.models import TamConfig
-from sungen_lib.reweight import learn_weights
 
-CSV = sorted(suite.TABLES.glob("*/*.csv"))
+CSV = sorted(notebooks.TABLES.glob("*/*.csv"))
 
 
 @pytest.mark.parametrize("path", CSV, ids=lambda path: f"{path.parent.name}-{path.stem}")

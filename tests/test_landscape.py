@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sungen_lib.data import examples
 from sungen_lib.encode import Batch, Encoded, Vocabulary, encode
-from sungen_lib.landscape import plateau_share, random_direction, ring_slopes, surface
+from sungen_lib.lab.landscape import plateau_share, random_direction, ring_slopes, surface
 from sungen_lib.losses import LOSSES, reverse_cross_entropy
 from sungen_lib.models import BiLSTM, TamConfig
+from sungen_lib.texts.examples import examples
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from sungen_lib import methods, plan, runs, suite, train
+from sungen_lib import train
 from sungen_lib.baselines import tfidf_logreg
-from sungen_lib.runs import Gold, Run, Spec, Trust, Weights
+from sungen_lib.lab import execution, methods, notebooks, plan, sources, specs
+from sungen_lib.lab.specs import Gold, Run, Spec, Trust, Weights
 
 
 def kind(spec: Spec) -> tuple[object, ...]:
@@ -18,7 +19,7 @@ def kind(spec: Spec) -> tuple[object, ...]:
     if isinstance(spec, Run):
         tam = spec.tam and spec.tam.kind
         about = (spec.method, tam, spec.selection, spec.training, spec.loss, spec.curve, type(spec.train))
-        return (*about, type(spec.test), *map(kind, runs.weights_of(spec)))
+        return (*about, type(spec.test), *map(kind, specs.weights_of(spec)))
     if isinstance(spec, Weights):
         options = spec.outer_draw, spec.centred, spec.initialisations > 1
         return "weights", spec.tam.kind, spec.outer_loss, type(spec.outer), type(spec.train), *options
@@ -30,7 +31,7 @@ def kind(spec: Spec) -> tuple[object, ...]:
 def kinds() -> dict[tuple[object, ...], Spec]:
     """One spec of each kind, of all notebooks; pair tasks share the code of the others."""
     found: dict[tuple[object, ...], Spec] = {}
-    for notebook in suite.select(suite.NOTEBOOKS, []):
+    for notebook in notebooks.select(notebooks.NOTEBOOKS, []):
         for spec in plan.planned(notebook, {"profile": "tiny"}):
             found.setdefault(kind(spec), spec)
     return found
@@ -55,7 +56,7 @@ def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def of_test(spec: object, *_: object) -> bool:
         return isinstance(spec, Gold) and spec.split == "test"
 
-    monkeypatch.setattr(runs, "load", noted("test", runs.load, of_test))
+    monkeypatch.setattr(sources, "load", noted("test", sources.load, of_test))
     monkeypatch.setattr(runs, "learn_weights", noted("train", runs.learn_weights))
     monkeypatch.setattr(train.Trainer, "epoch", noted("train", train.Trainer.epoch))
     monkeypatch.setattr(tfidf_logreg, "fit", noted("train", tfidf_logreg.fit))
@@ -65,7 +66,7 @@ def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def read_too_early(spec: Spec, events: list[str]) -> bool:
     """Whether a test set was read before ``spec``'s last pass over training data."""
     events.clear()
-    runs.compute(spec)
+    execution.compute(spec)
     return "test" in events and "train" in events[events.index("test") :]
 
 
@@ -74,7 +75,7 @@ def test_no_run_of_any_notebook_reads_a_test_set_before_it_is_trained(events: li
     assert len(found) > 25
     trained = 0
     for spec in found.values():
-        for upstream in runs.upstream(spec):
+        for upstream in specs.upstream(spec):
             assert not read_too_early(upstream, events) and "test" not in events
         # A curve is the test accuracy after each epoch: read between epochs, and only drawn.
         assert read_too_early(spec, events) == bool(getattr(spec, "curve", False)), spec
@@ -91,7 +92,7 @@ def test_the_guard_notices_a_selection_that_looks_ahead(events: list[str], monke
     select = methods.select
 
     def cheating(*arguments: Any, **options: Any) -> Any:
-        runs.load(spec.test)
+        sources.load(spec.test)
         return select(*arguments, **options)
 
     monkeypatch.setattr(methods, "select", cheating)

@@ -16,13 +16,14 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from test_runs import experiment
 
-from sungen_lib import methods, plan, report, runs, suite
 from sungen_lib.baselines import confidence, coteaching, meta_weight_net
-from sungen_lib.data import DataMissing, Examples, examples
 from sungen_lib.encode import encode
-from sungen_lib.experiments import BASELINES, LINEAR, Experiment
+from sungen_lib.lab import methods, notebooks, plan, scoreboard, sources
+from sungen_lib.lab.experiment import BASELINES, LINEAR, Experiment
+from sungen_lib.lab.specs import LINEAR
 from sungen_lib.models import TamConfig
-from sungen_lib.train import derived_seed
+from sungen_lib.seeds import derived_seed
+from sungen_lib.texts.examples import DataMissing, Examples, examples
 
 TAM = TamConfig("lstm", embedding=8, hidden=8, lr=1e-2, epochs=2, batch_size=8)
 
@@ -30,7 +31,7 @@ TAM = TamConfig("lstm", embedding=8, hidden=8, lr=1e-2, epochs=2, batch_size=8)
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
-    runs.load.cache_clear()
+    sources.load.cache_clear()
     return tmp_path / "store"
 
 
@@ -143,14 +144,14 @@ def test_every_baseline_runs_and_differs_from_zerogen(store: Path) -> None:
 
 def test_the_linear_model_is_scikit_learns(store: Path) -> None:
     one = experiment()
-    spec = one.linear(runs.LINEAR, "imdb", 1)
+    spec = one.linear(LINEAR, "imdb", 1)
     record = one.execute([spec])[spec]
-    train, test = runs.load(one.synthetic("imdb")), runs.load(one.gold("imdb", "test"))
+    train, test = sources.load(one.synthetic("imdb")), sources.load(one.gold("imdb", "test"))
     vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     model = LogisticRegression().fit(vectors.fit_transform(train.texts), train.labels)  # the whole pool
     assert record.accuracy == pytest.approx(100 * model.score(vectors.transform(test.texts), test.labels))
     assert record.seed is None  # nothing in it is random
-    filtered = one.linear(f"cleanlab, then {runs.LINEAR}", "imdb", 2)
+    filtered = one.linear(f"cleanlab, then {LINEAR}", "imdb", 2)
     assert one.execute([filtered])[filtered].seed == 2 and len(LINEAR) == 2
 
 
@@ -174,7 +175,7 @@ def test_a_plm_trained_anew_makes_new_specs(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_dry_run_lists_the_paper_and_computes_nothing(store: Path, capsys: pytest.CaptureFixture) -> None:
-    plan.show(suite.select(suite.NOTEBOOKS, ["table01", "table11"]), {"profile": "paper", "data_dir": None})
+    plan.show(notebooks.select(notebooks.NOTEBOOKS, ["table01", "table11"]), {"profile": "paper", "data_dir": None})
     printed = capsys.readouterr().out
     assert "SunGen" not in printed.splitlines()[0]  # the notebooks' own output is not ours
     # Eight tasks: six sets of texts, and for two TAMs three seeds of weights on them; three methods, and prompting.
@@ -190,14 +191,14 @@ def test_the_plan_counts_operations() -> None:
     weights = replace(one.weights("imdb", "lstm", 1), iterations=50)
     tokens = 30 * (5 * 96 + 3 * weights.outer_size)
     assert plan.hours(weights) == pytest.approx(50 * tokens * 600_000 / 2e12 / 3600)
-    assert plan.hours(one.linear(runs.LINEAR, "imdb", 1)) == 0
+    assert plan.hours(one.linear(LINEAR, "imdb", 1)) == 0
 
 
 def test_the_scoreboard_shows_what_diverged(tmp_path: Path) -> None:
     claim = {"claim": "gain", "column": "imdb", "verdict": "diverged", "ours": None}
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "table02.json").write_text(json.dumps({"name": "table02", "claims": [claim]}))
-    assert "diverged" in set(report.scoreboard(tmp_path)["small"])
+    assert "diverged" in set(scoreboard.scoreboard(tmp_path)["small"])
 
 
 def test_an_encoder_that_is_nowhere_is_a_row_not_run(tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> No
     claim = {"claim": "gain", "column": "imdb", "verdict": "holds", "ours": 4.2}
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "table02.json").write_text(json.dumps({"name": "table02", "claims": [claim]}))
-    board = report.scoreboard(tmp_path)
+    board = scoreboard.scoreboard(tmp_path)
     assert list(board) == ["table", "claim", "on", "published", "small"]
     held = board[board["small"] != "not run"]
     assert held.to_dict("records") == [

@@ -13,12 +13,13 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 
-from sungen_lib import execute, runs, suite
-from sungen_lib.experiments import ParameterError
-from sungen_lib.reweight import LearnedWeights, learn_weights
+from sungen_lib.lab import execution, notebooks
+from sungen_lib.lab.parameters import ParameterError
+from sungen_lib.learn import learn_weights
+from sungen_lib.reweight import LearnedWeights
 from sungen_lib.train import Diverged
 
-NOTEBOOKS = suite.select(suite.NOTEBOOKS)
+NOTEBOOKS = notebooks.select(notebooks.NOTEBOOKS)
 WRONG: dict[str, list[Any]] = {
     "profile": ["big", 3, None],
     "tasks": [["imbd"], "imdb", [], [3]],
@@ -124,8 +125,8 @@ def test_weights_that_diverged_are_told_in_a_sentence(
 
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(runs, "learn_weights", collapsing)
-    monkeypatch.setattr(execute, "_cores", lambda: 1)  # another process would not collapse
-    (notebook,) = suite.select(suite.NOTEBOOKS, [prefix])
+    monkeypatch.setattr(execution, "_cores", lambda: 1)  # another process would not collapse
+    (notebook,) = notebooks.select(notebooks.NOTEBOOKS, [prefix])
     names: dict[str, Any] = {}
     with mpl.rc_context({"backend": "agg"}):
         for cell in code_cells(notebook):

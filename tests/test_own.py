@@ -13,14 +13,19 @@ import yaml
 from conftest import keyword_examples
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sungen_lib import profiles, runs, tasks
-from sungen_lib.data import DataMissing
 from sungen_lib.encode import encode
-from sungen_lib.experiments import Experiment, ParameterError, column_of
-from sungen_lib.generate import Sampling, generate
-from sungen_lib.models import TamConfig, pretrained
-from sungen_lib.reweight import learn_weights
-from sungen_lib.runs import Gold, Run, Synthetic, Weights
+from sungen_lib.lab import execution, profiles, sources, stages
+from sungen_lib.lab.experiment import Experiment
+from sungen_lib.lab.parameters import ParameterError
+from sungen_lib.lab.results import column_of
+from sungen_lib.lab.specs import Gold, Run, Synthetic, Weights, identify
+from sungen_lib.learn import learn_weights
+from sungen_lib.models import TamConfig
+from sungen_lib.texts import tasks
+from sungen_lib.texts.examples import DataMissing
+from sungen_lib.texts.generation import generate
+from sungen_lib.texts.plms import pretrained
+from sungen_lib.texts.writer import Sampling
 from sungen_lib.train import evaluate, fit
 
 FIELDS = {
@@ -37,7 +42,7 @@ NOTEBOOK: dict[str, object] = {"profile": "tiny", "tasks": None, "tams": None, "
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty one."""
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
-    runs.load.cache_clear()
+    sources.load.cache_clear()
 
 
 @pytest.fixture
@@ -96,14 +101,14 @@ def test_an_own_task_in_a_notebook(mood: Path, plm: Path, encoder: Path) -> None
     assert all(np.asarray(cell.correct).shape == (1, 40) for cell in cells.values())
     sungen = next(spec for spec in records if isinstance(spec, Run) and spec.method == "sungen")
     assert sungen.tam is not None and str(sungen.tam.path).startswith(f"{encoder}@")
-    texts = runs.load(next(spec for spec in records if isinstance(spec, Synthetic)))
+    texts = sources.load(next(spec for spec in records if isinstance(spec, Synthetic)))
     assert texts.label_names == ("sad", "happy") and len(texts) == 96
 
 
 def test_what_is_behind_a_path_is_part_of_the_spec(mood: Path, plm: Path, encoder: Path) -> None:
     def identity() -> str:
         ours = experiment(tasks=[str(mood)], plm=str(plm), encoder=str(encoder))
-        return runs.identify(ours.sungen(str(mood), "distilbert", 1))
+        return identify(ours.sungen(str(mood), "distilbert", 1))
 
     before = [identity()]
     mood.write_text(yaml.safe_dump(FIELDS | {"label_words": ["bad", "good"]}), encoding="utf-8")
@@ -217,10 +222,10 @@ def test_real_pairs_with_an_encoder(task: str, given: bool, encoder: Path, real_
     test = Gold(task, "test", "folder", 100, "real")
     weights = Weights(train, tam, 1, "cpu", outer_size=100, iterations=2, snapshots=())
     run = Run("sungen", test, "cpu", train, tam, weights, "bernoulli", 100, seed=1)
-    record = runs.compute(run, str(real_data))
+    record = execution.compute(run, str(real_data))
     assert record.diverged is None and record.correct().shape == (100,)
     assert 70 < record.metrics["rows"] < 130  # drawn to a budget of 100
-    assert np.ptp(runs.learned(weights).weights) > 0.1
+    assert np.ptp(stages.learned(weights).weights) > 0.1
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sungen_lib import paper, tasks
-from sungen_lib.paper import Cell, Scale
+from sungen_lib.paper import bootstrap, numbers, verdicts
+from sungen_lib.paper.cells import Array, Cell, Scale
+from sungen_lib.paper.claims import CLAIMS
+from sungen_lib.texts import tasks
 
 TABLES = ("table01", "table02", "table03", "table04", "table05", "table07", "table08", "table09", "table11")
 
@@ -101,12 +103,12 @@ PRINTED = [
 
 @pytest.mark.parametrize(("table", "row", "column", "value"), PRINTED)
 def test_numbers_are_the_printed_ones(table: str, row: str, column: str, value: float) -> None:
-    frame = paper.published(table)
+    frame = numbers.published(table)
     assert frame[(frame["row"] == row) & (frame["column"] == column)]["value"].tolist() == [value]
 
 
 def test_every_table_is_complete() -> None:
-    sizes = {table: len(paper.published(table)) for table in TABLES}
+    sizes = {table: len(numbers.published(table)) for table in TABLES}
     assert sizes == {
         "table01": 7 * 9,
         "table02": 4 * 4,
@@ -119,10 +121,10 @@ def test_every_table_is_complete() -> None:
         "table11": 2 * 3,
     }
     for table in TABLES:
-        frame = paper.published(table)
+        frame = numbers.published(table)
         assert not frame.duplicated(["row", "column"]).any()
         assert set(frame["column"]) <= {*tasks.TASKS, "average"}
-    assert paper.published("table06").empty, "not a table of numbers"
+    assert numbers.published("table06").empty, "not a table of numbers"
 
 
 # Column sums of each table, added up from the paper's text: a misread digit anywhere shows.
@@ -151,18 +153,18 @@ SUMS = {
 
 @pytest.mark.parametrize("table", SUMS)
 def test_column_sums(table: str) -> None:
-    sums = paper.published(table).groupby("column")["value"].sum()
+    sums = numbers.published(table).groupby("column")["value"].sum()
     assert sums.to_dict() == pytest.approx(SUMS[table], abs=1e-6)
 
 
 def test_printed_averages_are_the_averages() -> None:
-    wide = paper.published("table01").pivot(index="row", columns="column", values="value")
+    wide = numbers.published("table01").pivot(index="row", columns="column", values="value")
     recomputed = wide[list(tasks.CLASSIFICATION)].mean(axis=1)
     assert (recomputed - wide["average"]).abs().max() <= 0.005 + 1e-9  # printed to two digits: all seven agree
 
 
 def test_numbers_printed_in_several_tables_agree() -> None:
-    one = paper.printed("table01")
+    one = numbers.printed("table01")
     for column in ("imdb", "amazon", "yelp"):
         for table, row in (
             ("table02", "SunGen, synthetic outer set"),
@@ -171,11 +173,11 @@ def test_numbers_printed_in_several_tables_agree() -> None:
             ("table07", "SunGen RCE"),
             ("table08", "SunGen"),
         ):
-            assert paper.printed(table)[row, column] == one["SunGen LSTM", column]
+            assert numbers.printed(table)[row, column] == one["SunGen LSTM", column]
         for table, row in (("table02", "ZeroGen"), ("table04", "ZeroGen 200k"), ("table07", "ZeroGen")):
-            assert paper.printed(table)[row, column] == one["ZeroGen LSTM", column]
-        assert paper.printed("table02")["Supervised", column] == one["Supervised LSTM", column]
-        assert paper.printed("table11")["SunGen", column] == paper.printed("table04")["SunGen 1,000k", column]
+            assert numbers.printed(table)[row, column] == one["ZeroGen LSTM", column]
+        assert numbers.printed("table02")["Supervised", column] == one["Supervised LSTM", column]
+        assert numbers.printed("table11")["SunGen", column] == numbers.printed("table04")["SunGen 1,000k", column]
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------
@@ -195,7 +197,7 @@ def test_diverged_seeds_are_left_out() -> None:
     assert part.sd == pytest.approx(math.sqrt(2.0))
     none = Cell("SunGen", "imdb", "paper", (0, 1), (nan, nan), diverged=(0, 1))
     assert math.isnan(none.mean) and math.isnan(none.sd)
-    assert paper.number_verdict(none, 84.1) == "diverged"
+    assert verdicts.number_verdict(none, 84.1) == "diverged"
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,7 @@ def test_impossible_cells_are_refused(options: dict[str, Any], message: str) -> 
 def test_patterns_are_the_distinct_columns() -> None:
     scores = np.random.default_rng(0).integers(0, 4, size=(3, 500))
     expected, counts = np.unique(scores, axis=1, return_counts=True)
-    ours, our_counts = paper._patterns(scores)
+    ours, our_counts = bootstrap._patterns(scores)
     order = np.lexsort(ours[::-1])
     np.testing.assert_array_equal(ours[:, order], expected)
     np.testing.assert_array_equal(our_counts[order], counts)
@@ -241,14 +243,14 @@ def test_patterns_are_the_distinct_columns() -> None:
 
 def test_many_seeds_do_not_overflow_the_pattern_codes() -> None:
     scores = np.random.default_rng(0).random((200, 50)) < 0.5
-    patterns, counts = paper._patterns(scores)
+    patterns, counts = bootstrap._patterns(scores)
     assert patterns.shape == (200, 50) and counts.sum() == 50
 
 
 def test_item_interval_is_the_normal_one() -> None:
     single = cell([0.8], seeds=(None,), items=4000)
     half = 1.96 * 100 * math.sqrt(0.8 * 0.2 / 4000)
-    assert paper.number_interval([single]) == pytest.approx((80 - half, 80 + half), abs=0.08 * half)
+    assert bootstrap.number_interval([single]) == pytest.approx((80 - half, 80 + half), abs=0.08 * half)
 
 
 def test_paired_interval_is_the_normal_one() -> None:
@@ -256,7 +258,7 @@ def test_paired_interval_is_the_normal_one() -> None:
     assert high.correct is not None and low.correct is not None
     per_item = 100 * (high.correct.mean(axis=0) - low.correct.mean(axis=0))
     half = 1.96 * per_item.std() / math.sqrt(1000)
-    got = line(paper.check("table08", [high, low]), "above-zerogen")
+    got = line(verdicts.check("table08", [high, low]), "above-zerogen")
     assert got["ours"] == pytest.approx(per_item.mean())
     assert (got["low"], got["high"]) == pytest.approx((per_item.mean() - half, per_item.mean() + half), abs=0.08 * half)
 
@@ -267,9 +269,9 @@ def test_pairing_matters() -> None:
         cell([0.80], row="Correctness SunGen-Top", items=500),
         cell([0.78], row="Correctness SunGen-Bottom", items=500),
     ]
-    unpaired = line(paper.check("table05", cells), "bottom-far-below-top")
+    unpaired = line(verdicts.check("table05", cells), "bottom-far-below-top")
     cells = [cell([0.80], row="SunGen", items=500), cell([0.78], row="ZeroGen", items=500)]
-    paired = line(paper.check("table08", cells), "above-zerogen")
+    paired = line(verdicts.check("table08", cells), "above-zerogen")
     width = 2 * 1.96 * 100 * math.sqrt((0.8 * 0.2 + 0.78 * 0.22) / 500)
     assert unpaired["high"] - unpaired["low"] == pytest.approx(width, rel=0.08)
     assert paired["high"] - paired["low"] == pytest.approx(2 * 1.96 * 100 * math.sqrt(0.02 * 0.98 / 500), rel=0.1)
@@ -277,24 +279,24 @@ def test_pairing_matters() -> None:
 
 def test_seed_weights_have_the_variance_of_a_mean() -> None:
     values = np.array([80.0, 82.0, 87.0])
-    weights = paper._seed_weights(3, np.random.default_rng(0))
+    weights = bootstrap._seed_weights(3, np.random.default_rng(0))
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
     assert (weights @ values).var() == pytest.approx(13.0 / 3, rel=0.08)  # sd^2 / S, sd the sample one
 
 
 def test_seeds_widen_the_interval_of_a_number() -> None:
-    narrow = paper.number_interval([cell([0.84, 0.84, 0.84], items=25_000)])
-    wide = paper.number_interval([cell([0.80, 0.84, 0.88], items=25_000)])
+    narrow = bootstrap.number_interval([cell([0.84, 0.84, 0.84], items=25_000)])
+    wide = bootstrap.number_interval([cell([0.80, 0.84, 0.88], items=25_000)])
     assert narrow[1] - narrow[0] < 1.0
     assert wide[1] - wide[0] > 6.0
 
 
 def test_bootstrap_is_repeatable() -> None:
     cells = [noisy(0.80, row="SunGen", seed=1), noisy(0.75, row="ZeroGen", seed=2)]
-    pd.testing.assert_frame_equal(paper.check("table08", cells), paper.check("table08", cells))
+    pd.testing.assert_frame_equal(verdicts.check("table08", cells), verdicts.check("table08", cells))
     pd.testing.assert_series_equal(
-        line(paper.check("table08", cells), "above-zerogen"),
-        line(paper.check("table08", cells[::-1]), "above-zerogen"),
+        line(verdicts.check("table08", cells), "above-zerogen"),
+        line(verdicts.check("table08", cells[::-1]), "above-zerogen"),
     )
 
 
@@ -305,18 +307,18 @@ class CountingGenerator:
         self.generator = np.random.default_rng(seed)
         self.held: list[int] = []
 
-    def multinomial(self, n: int, pvals: paper.Array, size: int) -> paper.Array:
+    def multinomial(self, n: int, pvals: Array, size: int) -> Array:
         self.held.append(size * len(pvals))
         return self.generator.multinomial(n, pvals, size=size)
 
 
 def test_resampling_in_blocks_bounds_memory_and_keeps_its_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = np.random.default_rng(0).random((1, 1000)) < 0.5
-    monkeypatch.setattr(paper, "_BLOCK", 7)
+    monkeypatch.setattr(bootstrap, "_BLOCK", 7)
     rng = CountingGenerator(1)
-    means = paper._resample_items(scores, rng)  # type: ignore[arg-type]
+    means = bootstrap._resample_items(scores, rng)  # type: ignore[arg-type]
     assert max(rng.held) <= 7
-    assert means.shape == (paper.RESAMPLES, 1)
+    assert means.shape == (bootstrap.RESAMPLES, 1)
     assert means.std() == pytest.approx(math.sqrt(0.25 / 1000), rel=0.08)
 
 
@@ -325,7 +327,7 @@ def test_full_sized_test_sets_stay_fast() -> None:
         noisy(0.8, row=f"{m} LSTM", column=c, items=25_000) for m in ("SunGen", "ZeroGen") for c in tasks.CLASSIFICATION
     ]
     start = time.perf_counter()
-    paper.check("table01", cells)
+    verdicts.check("table01", cells)
     assert time.perf_counter() - start < 20  # about one second
 
 
@@ -346,53 +348,53 @@ def test_full_sized_test_sets_stay_fast() -> None:
     ],
 )
 def test_number_verdicts(rates: list[float], items: int, printed: float, verdict: str) -> None:
-    assert paper.number_verdict(cell(rates, items=items), printed) == verdict
+    assert verdicts.number_verdict(cell(rates, items=items), printed) == verdict
 
 
 @pytest.mark.parametrize("scale", ["other", "demo"])
 def test_only_paper_scale_has_number_verdicts(scale: Scale) -> None:
-    assert paper.number_verdict(cell([0.841, 0.841, 0.841], items=25_000, scale=scale), 84.10) == ""
+    assert verdicts.number_verdict(cell([0.841, 0.841, 0.841], items=25_000, scale=scale), 84.10) == ""
 
 
 def test_a_seedless_number_is_judged_by_its_items() -> None:
-    assert paper.number_verdict(cell([0.8064], items=25_000, seeds=(None,)), 80.64) == "reproduced"
+    assert verdicts.number_verdict(cell([0.8064], items=25_000, seeds=(None,)), 80.64) == "reproduced"
 
 
 def test_self_bleu_is_judged_on_its_own_scale() -> None:
     bleu = Cell("Self-BLEU-4 SunGen", "imdb", "paper", (0, 1, 2), (0.30, 0.30, 0.30))
-    assert paper.number_verdict(bleu, 0.14) == "differs"  # 0.16 is within 2, but not within 0.02
-    assert paper.number_verdict(bleu, 0.31) == "reproduced"
+    assert verdicts.number_verdict(bleu, 0.14) == "differs"  # 0.16 is within 2, but not within 0.02
+    assert verdicts.number_verdict(bleu, 0.31) == "reproduced"
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
 
 
 def test_claims_are_well_formed() -> None:
-    keys = [(claim.table, claim.key) for claim in paper.CLAIMS]
+    keys = [(claim.table, claim.key) for claim in CLAIMS]
     assert len(set(keys)) == len(keys)
-    assert {claim.table for claim in paper.CLAIMS} == set(TABLES)
-    for claim in paper.CLAIMS:
-        assert {(row, column) for row in claim.rows for column in claim.columns} <= set(paper.printed(claim.table))
+    assert {claim.table for claim in CLAIMS} == set(TABLES)
+    for claim in CLAIMS:
+        assert {(row, column) for row in claim.rows for column in claim.columns} <= set(numbers.printed(claim.table))
         assert not claim.relative or len(claim.rows) == 2
         assert "—" not in claim.text
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_claim_is_true_of_the_published_numbers(table: str) -> None:
-    claims = {claim.key: claim for claim in paper.CLAIMS if claim.table == table}
-    for _, got in paper.check(table, []).iterrows():
+    claims = {claim.key: claim for claim in CLAIMS if claim.table == table}
+    for _, got in verdicts.check(table, []).iterrows():
         claim = claims[got["claim"]]
-        assert paper._support(claim, got["paper"], got["paper"]) == 1, got["text"]
+        assert verdicts._support(claim, got["paper"], got["paper"]) == 1, got["text"]
 
 
 def test_prose_claims() -> None:
-    got = paper.check("table01", [])
+    got = verdicts.check("table01", [])
     assert line(got, "lstm-relative-gain", "average")["paper"] == pytest.approx(9.8, abs=0.05)
     assert line(got, "lstm-average-gain", "average")["paper"] == pytest.approx(7.26, abs=0.01)
     assert line(got, "lstm-gains-more", "average")["paper"] == pytest.approx(7.26 - 2.80, abs=0.01)
     assert line(got, "lstm-above-pretrained", "rotten_tomatoes")["paper"] == pytest.approx(0.19)
     assert line(got, "lstm-above-pretrained", "yelp")["paper"] == pytest.approx(1.48)
-    assert line(paper.check("table04", []), "two-percent-above-all")["paper"] == pytest.approx(79.96 - 78.29)
+    assert line(verdicts.check("table04", []), "two-percent-above-all")["paper"] == pytest.approx(79.96 - 78.29)
 
 
 @pytest.mark.parametrize(
@@ -405,7 +407,7 @@ def test_prose_claims() -> None:
     ],
 )
 def test_ordering_verdicts(ours: list[float], theirs: list[float], verdict: str, seeds: str) -> None:
-    got = line(paper.check("table08", [cell(ours, row="SunGen"), cell(theirs, row="ZeroGen")]), "above-zerogen")
+    got = line(verdicts.check("table08", [cell(ours, row="SunGen"), cell(theirs, row="ZeroGen")]), "above-zerogen")
     assert (got["verdict"], got["seeds"], got["scale"]) == (verdict, seeds, "paper")
     assert got["ours"] == pytest.approx(100 * (np.mean(ours) - np.mean(theirs)))
     assert got["low"] <= got["ours"] <= got["high"]
@@ -419,7 +421,7 @@ def test_a_margin_shifts_the_verdict(synthetic: float, verdict: str) -> None:
         cell([synthetic] * 3, row="SunGen, synthetic outer set"),
         cell([0.80] * 3, row="SunGen, gold outer set"),
     ]
-    assert line(paper.check("table02", cells), "synthetic-outer-set-suffices")["verdict"] == verdict
+    assert line(verdicts.check("table02", cells), "synthetic-outer-set-suffices")["verdict"] == verdict
 
 
 @pytest.mark.parametrize(
@@ -428,7 +430,7 @@ def test_a_margin_shifts_the_verdict(synthetic: float, verdict: str) -> None:
 )
 def test_equality_is_two_sided(mae: float, verdict: str, seeds: str) -> None:
     cells = [cell([0.80] * 3, row="SunGen RCE"), cell([mae] * 3, row="SunGen MAE")]
-    got = line(paper.check("table07", cells), "rce-equals-mae")
+    got = line(verdicts.check("table07", cells), "rce-equals-mae")
     assert (got["verdict"], got["seeds"]) == (verdict, seeds)
 
 
@@ -441,7 +443,7 @@ def averages(sungen: float, zerogen: float, scale: Scale, items: int = 5000) -> 
 
 
 def test_average_claims() -> None:
-    got = paper.check("table01", averages(0.82, 0.75, "demo"))
+    got = verdicts.check("table01", averages(0.82, 0.75, "demo"))
     assert line(got, "lstm-average-gain", "average")["ours"] == pytest.approx(7.0)
     assert line(got, "lstm-relative-gain", "average")["ours"] == pytest.approx(100 * 7 / 75)
     assert line(got, "lstm-relative-gain", "average")["verdict"] == "holds"
@@ -454,7 +456,7 @@ def test_average_claims() -> None:
 
 def test_an_average_over_some_tasks_is_no_average() -> None:
     some = [c for c in averages(0.82, 0.75, "demo") if c.column != "yelp"]
-    got = line(paper.check("table01", some), "lstm-average-gain", "average")
+    got = line(verdicts.check("table01", some), "lstm-average-gain", "average")
     assert got["verdict"] == "not run: no SunGen LSTM on yelp"
     assert math.isnan(got["ours"])
 
@@ -469,7 +471,7 @@ def test_an_average_over_some_tasks_is_no_average() -> None:
     ],
 )
 def test_the_number_claim(sungen: float, scale: Scale, verdict: str) -> None:
-    got = paper.check("table01", averages(sungen, 0.75, scale))
+    got = verdicts.check("table01", averages(sungen, 0.75, scale))
     assert line(got, "lstm-relative-gain-number", "average")["verdict"] == verdict
 
 
@@ -480,7 +482,7 @@ def test_the_number_claim_counts_seeds_too() -> None:
         for row, rate in (("SunGen LSTM", 0.8232), ("ZeroGen LSTM", 0.75))
         for task in tasks.CLASSIFICATION
     ]
-    got = paper.check("table01", cells)
+    got = verdicts.check("table01", cells)
     assert line(got, "lstm-relative-gain-number", "average")["verdict"] == "undecided"
     assert line(got, "lstm-relative-gain", "average")["verdict"] == "holds"  # an ordering, for these seeds
 
@@ -501,16 +503,16 @@ def bleu(row: str, values: tuple[float, ...]) -> Cell:
 def test_claims_without_items_go_by_the_seeds(
     zerogen: tuple[float, ...], sungen: tuple[float, ...], verdict: str
 ) -> None:
-    got = line(paper.check("table05", [bleu("ZeroGen", zerogen), bleu("SunGen", sungen)]), "more-diverse")
+    got = line(verdicts.check("table05", [bleu("ZeroGen", zerogen), bleu("SunGen", sungen)]), "more-diverse")
     assert got["verdict"] == verdict
     assert math.isnan(got["low"]) and math.isnan(got["high"])
 
 
 def test_missing_rows_and_seeds_are_named() -> None:
     only = cell([0.8] * 3, row="SunGen")
-    assert line(paper.check("table08", [only]), "above-zerogen")["verdict"] == "not run: no ZeroGen"
+    assert line(verdicts.check("table08", [only]), "above-zerogen")["verdict"] == "not run: no ZeroGen"
     other = cell([0.8], row="ZeroGen", seeds=(7,))
-    assert line(paper.check("table08", [only, other]), "above-zerogen")["verdict"] == "not run: no common seed"
+    assert line(verdicts.check("table08", [only, other]), "above-zerogen")["verdict"] == "not run: no common seed"
 
 
 def test_only_common_finished_seeds_count() -> None:
@@ -518,10 +520,10 @@ def test_only_common_finished_seeds_count() -> None:
     correct = np.stack([np.arange(1000) < n for n in (0, 800, 900)])
     sungen = Cell("SunGen", "imdb", "demo", (0, 1, 2), (nan, 80.0, 90.0), correct, diverged=(0,))
     zerogen = cell([0.7, 0.7], row="ZeroGen", seeds=(0, 1), scale="paper")
-    got = line(paper.check("table08", [sungen, zerogen]), "above-zerogen")
+    got = line(verdicts.check("table08", [sungen, zerogen]), "above-zerogen")
     assert (got["ours"], got["seeds"], got["verdict"], got["scale"]) == (pytest.approx(10.0), "x +", "holds", "demo")
     gone = Cell("SunGen", "imdb", "demo", (0, 1), (nan, nan), diverged=(0, 1))
-    got = line(paper.check("table08", [gone, zerogen]), "above-zerogen")
+    got = line(verdicts.check("table08", [gone, zerogen]), "above-zerogen")
     assert (got["verdict"], got["seeds"]) == ("diverged", "x x")
 
 
@@ -530,35 +532,35 @@ def test_a_seedless_row_pairs_with_every_seed() -> None:
         cell([0.84, 0.79, 0.86], row="SunGen", column="rte"),
         cell([0.80], row="Prompting", column="rte", seeds=(None,)),
     ]
-    got = line(paper.check("table09", cells), "above-prompting", "rte")
+    got = line(verdicts.check("table09", cells), "above-prompting", "rte")
     assert (got["ours"], got["seeds"]) == (pytest.approx(3.0), "+ - +")
 
 
 def test_cells_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="not the same test items"):
-        paper.check("table08", [cell([0.8], row="SunGen"), cell([0.8], row="ZeroGen", items=999)])
+        verdicts.check("table08", [cell([0.8], row="SunGen"), cell([0.8], row="ZeroGen", items=999)])
     with pytest.raises(ValueError, match="same row and column"):
-        paper.check("table08", [cell([0.8]), cell([0.8])])
+        verdicts.check("table08", [cell([0.8]), cell([0.8])])
 
 
 def test_rows_of_table_4_scale_with_the_pool() -> None:
-    rows = paper.rows_at(20_000)
+    rows = numbers.rows_at(20_000)
     assert rows["SunGen 20k"] == "SunGen 400 of 20k"
     assert rows["ZeroGen 50k"] == "ZeroGen 1k"
     assert rows["ZeroGen 1,000k"] == "ZeroGen 20k"
-    assert paper.rows_at(1_000_000) == {row: row for row, _ in paper.printed("table04")}
+    assert numbers.rows_at(1_000_000) == {row: row for row, _ in numbers.printed("table04")}
     cells = [cell([0.8] * 3, row="SunGen 400 of 20k", scale="demo"), cell([0.7] * 3, row="ZeroGen 20k", scale="demo")]
-    got = line(paper.check("table04", cells, rows=rows), "two-percent-above-all")
+    got = line(verdicts.check("table04", cells, rows=rows), "two-percent-above-all")
     assert got["verdict"] == "holds"
     assert "SunGen 400" in got["text"] and "ZeroGen 20k" in got["text"]
     # Nor does a row of ours stand beside the paper's number of the same size, whose weights know a larger pool.
-    assert paper.size_row("SunGen", 20_000, 20_000) == "SunGen 20k of 20k"
+    assert numbers.size_row("SunGen", 20_000, 20_000) == "SunGen 20k of 20k"
     # ZeroGen 20k is the whole pool here, not the 2 % it is in the paper
-    assert line(paper.check("table04", cells, rows=rows), "gain-20k")["verdict"] == "not run: no ZeroGen 400"
+    assert line(verdicts.check("table04", cells, rows=rows), "gain-20k")["verdict"] == "not run: no ZeroGen 400"
 
 
 def test_check_has_the_agreed_columns() -> None:
     for table in TABLES:
-        got = paper.check(table, [])
-        assert tuple(got.columns) == paper.CHECK_COLUMNS
+        got = verdicts.check(table, [])
+        assert tuple(got.columns) == verdicts.CHECK_COLUMNS
         assert got["verdict"].str.startswith("not run: no ").all()

@@ -8,9 +8,9 @@ import torch
 from conftest import keyword_examples
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sungen_lib import tasks
-from sungen_lib.data import Examples, examples
-from sungen_lib.prompting import mean_losses, predict, prompted_tokens
+from sungen_lib.texts import tasks
+from sungen_lib.texts.examples import Examples, examples
+from sungen_lib.texts.prompting import mean_losses, predict, prompted_tokens
 
 LIMIT = 96
 

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from sungen_lib.quality import (
+from sungen_lib.lab.quality import (
     align,
     classifier_labels,
     group_size,

@@ -23,8 +23,11 @@ from IPython.display import Markdown
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sungen_lib import paper, report, tasks
-from sungen_lib.paper import Cell, Scale
+from sungen_lib.lab import figures, tables, tidying
+from sungen_lib.lab.provenance import _commit, provenance
+from sungen_lib.paper import verdicts
+from sungen_lib.paper.cells import Cell, Scale
+from sungen_lib.texts import tasks
 
 NAN = float("nan")
 
@@ -53,19 +56,19 @@ CELLS = (
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    return report.tidy("table08", CELLS, {("Label smoothing", report.ANY): "too slow"})
+    return tidying.tidy("table08", CELLS, {("Label smoothing", tidying.ANY): "too slow"})
 
 
 @pytest.fixture
 def provenance() -> dict[str, Any]:
-    return report.provenance([], profile="embedded", parameters={})
+    return provenance([], profile="embedded", parameters={})
 
 
 # --- tidy -------------------------------------------------------------------------------------------------------------
 
 
 def test_tidy_joins_published_and_measured(frame: pd.DataFrame) -> None:
-    assert tuple(frame.columns) == report.TIDY_COLUMNS
+    assert tuple(frame.columns) == tidying.TIDY_COLUMNS
     assert list(dict.fromkeys(frame["row"])) == [
         "ZeroGen",
         "Label smoothing",
@@ -94,13 +97,13 @@ def test_what_was_not_run_says_why(frame: pd.DataFrame) -> None:
 
 def test_the_most_specific_reason_wins() -> None:
     reasons = {
-        (report.ANY, report.ANY): "d",
-        (report.ANY, "imdb"): "c",
-        ("SunGen", report.ANY): "b",
+        (tidying.ANY, tidying.ANY): "d",
+        (tidying.ANY, "imdb"): "c",
+        ("SunGen", tidying.ANY): "b",
         ("SunGen", "imdb"): "not run: a",
         ("TF-IDF", "imdb"): "e",
     }
-    frame = report.tidy("table08", [], reasons)
+    frame = tidying.tidy("table08", [], reasons)
     assert one(frame, "SunGen", "imdb")["verdict"] == "not run: a"
     assert one(frame, "SunGen", "yelp")["verdict"] == "not run: b"
     assert one(frame, "ZeroGen", "imdb")["verdict"] == "not run: c"
@@ -111,10 +114,10 @@ def test_the_most_specific_reason_wins() -> None:
 def test_ours_only_rows_come_last_and_have_no_verdict(frame: pd.DataFrame) -> None:
     ours = one(frame, "TF-IDF & logistic regression", "imdb")
     assert ours["ours_only"] is True and math.isnan(ours["paper"]) and math.isnan(ours["sd"])
-    extra = report.tidy("table08", [cell("SunGen", "sst2", (80.0,))])  # a task of ours in a row of the paper's
+    extra = tidying.tidy("table08", [cell("SunGen", "sst2", (80.0,))])  # a task of ours in a row of the paper's
     assert one(extra, "SunGen", "sst2")["ours_only"] is True and one(extra, "SunGen", "imdb")["ours_only"] is False
     full = cell("TF-IDF", "imdb", (80.7, 80.7, 80.7), scale="paper")
-    assert one(report.tidy("table08", [full]), "TF-IDF", "imdb")["verdict"] == ""
+    assert one(tidying.tidy("table08", [full]), "TF-IDF", "imdb")["verdict"] == ""
 
 
 def test_divergence_is_an_outcome(frame: pd.DataFrame) -> None:
@@ -124,41 +127,41 @@ def test_divergence_is_an_outcome(frame: pd.DataFrame) -> None:
 
 
 def test_paper_scale_numbers_get_their_verdict() -> None:
-    frame = report.tidy("table08", [cell("SunGen", "imdb", (84.0, 84.1, 84.2), scale="paper")])
+    frame = tidying.tidy("table08", [cell("SunGen", "imdb", (84.0, 84.1, 84.2), scale="paper")])
     assert one(frame, "SunGen", "imdb")["verdict"] == "reproduced"
 
 
 def test_average_needs_every_task() -> None:
     cells = [cell("SunGen LSTM", task, (80.0 + n, 82.0 + n)) for n, task in enumerate(tasks.CLASSIFICATION)]
-    average = one(report.tidy("table01", cells), "SunGen LSTM", "average")
+    average = one(tidying.tidy("table01", cells), "SunGen LSTM", "average")
     assert (average["ours"], average["paper"], average["n_seeds"]) == (pytest.approx(84.5), 81.61, 2)
     assert average["sd"] == pytest.approx(math.sqrt(2.0))  # of the two averages, 83.5 and 85.5
-    average = one(report.tidy("table01", cells[:-1]), "SunGen LSTM", "average")
+    average = one(tidying.tidy("table01", cells[:-1]), "SunGen LSTM", "average")
     assert math.isnan(average["ours"]) and average["verdict"] == "not run: average needs dbpedia"
-    absent = one(report.tidy("table01", [], {("Prompting", report.ANY): "no PLM"}), "Prompting", "average")
+    absent = one(tidying.tidy("table01", [], {("Prompting", tidying.ANY): "no PLM"}), "Prompting", "average")
     assert absent["verdict"] == "not run: no PLM"
 
 
 def test_average_is_over_seeds_that_finished_everywhere() -> None:
     cells = [cell("Ours", task, (80.0, 82.0)) for task in tasks.CLASSIFICATION[:-1]]
     part = [*cells, cell("Ours", "dbpedia", (NAN, 90.0), diverged=(0,))]
-    average = one(report.tidy("table01", part), "Ours", "average")
+    average = one(tidying.tidy("table01", part), "Ours", "average")
     assert (average["ours"], average["n_seeds"], average["diverged"]) == (pytest.approx(83.0), 1, 1)
     assert average["ours_only"] is True
     none = [*cells, cell("Ours", "dbpedia", (NAN, NAN), diverged=(0, 1))]
-    average = one(report.tidy("table01", none), "Ours", "average")
+    average = one(tidying.tidy("table01", none), "Ours", "average")
     assert math.isnan(average["ours"]) and average["verdict"] == "diverged"
 
 
 def test_tidy_refuses_two_cells_in_one_place() -> None:
     with pytest.raises(ValueError, match="same row and column"):
-        report.tidy("table08", [CELLS[0], CELLS[0]])
+        tidying.tidy("table08", [CELLS[0], CELLS[0]])
 
 
 def test_a_table_that_is_not_the_papers_has_our_cells_and_no_claims(tmp_path: Path, provenance: dict[str, Any]) -> None:
-    table, claims = report.tidy("mine", CELLS), paper.check("mine", CELLS)
+    table, claims = tidying.tidy("mine", CELLS), verdicts.check("mine", CELLS)
     assert len(table) == len(CELLS) and table["ours_only"].all() and table["paper"].isna().all()
-    report.write("mine", table, claims=claims, profile="tiny", out=tmp_path, provenance=provenance, title="Mine")
+    tables.write("mine", table, claims=claims, profile="tiny", out=tmp_path, provenance=provenance, title="Mine")
     assert "Claim" not in (tmp_path / "tiny" / "mine.md").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "tiny" / "mine.json").read_text(encoding="utf-8"))["claims"] == []
 
@@ -172,7 +175,7 @@ def table_lines(text: str) -> list[list[str]]:
 
 
 def test_markdown_shows_ours_beside_the_paper(frame: pd.DataFrame) -> None:
-    text = report.markdown(frame, title="Table 8", profile="embedded")
+    text = tables.markdown(frame, title="Table 8", profile="embedded")
     rows = table_lines(text)
     assert [len(row) for row in rows] == [4] * 7
     assert [name.strip() for name in rows[0]] == ["", "IMDb", "Amazon", "Yelp"]
@@ -190,41 +193,41 @@ def test_markdown_shows_ours_beside_the_paper(frame: pd.DataFrame) -> None:
 
 
 def test_markdown_escapes_what_would_break_a_table() -> None:
-    frame = report.tidy("table08", [cell("a|b_*c*<i>", "imdb", (1.0,))])
-    text = report.markdown(frame, title="A | B", profile="embedded")
+    frame = tidying.tidy("table08", [cell("a|b_*c*<i>", "imdb", (1.0,))])
+    text = tables.markdown(frame, title="A | B", profile="embedded")
     assert r"a\|b\_\*c\*\<i> (ours)" in text and r"**A \| B**" in text
     assert {len(row) for row in table_lines(text)} == {4}
 
 
 @pytest.mark.parametrize("profile", ["embedded", "tiny"])
 def test_demo_profiles_are_marked_everywhere(profile: str, frame: pd.DataFrame) -> None:
-    claims = paper.check("table08", CELLS)
-    assert "Demo scale" in report.markdown(frame, title="T", profile=profile)
-    assert "Demo scale" in report.latex(frame, title="T", profile=profile)
-    assert "Demo scale" in report.claims_markdown(claims, profile=profile)
-    real = report.tidy("table08", [cell("SunGen", "imdb", (84.0,) * 3, scale="paper")])
+    claims = verdicts.check("table08", CELLS)
+    assert "Demo scale" in tables.markdown(frame, title="T", profile=profile)
+    assert "Demo scale" in tables.latex(frame, title="T", profile=profile)
+    assert "Demo scale" in tables.claims_markdown(claims, profile=profile)
+    real = tidying.tidy("table08", [cell("SunGen", "imdb", (84.0,) * 3, scale="paper")])
     with pytest.raises(ValueError, match="demo scale, but some cells say paper"):
-        report.markdown(real, title="T", profile=profile)
+        tables.markdown(real, title="T", profile=profile)
 
 
 def test_other_profiles_are_not_marked_as_demos() -> None:
-    frame = report.tidy("table08", [cell("SunGen", "imdb", (84.0,) * 3, scale="other")])
-    text = report.markdown(frame, title="T", profile="small")
+    frame = tidying.tidy("table08", [cell("SunGen", "imdb", (84.0,) * 3, scale="other")])
+    text = tables.markdown(frame, title="T", profile="small")
     assert "Demo" not in text and "numbers get no verdict" in text
-    real = report.tidy("table08", [cell("SunGen", "imdb", (84.0,) * 3, scale="paper")])
-    text = report.markdown(real, title="T", profile="paper")
+    real = tidying.tidy("table08", [cell("SunGen", "imdb", (84.0,) * 3, scale="paper")])
+    text = tables.markdown(real, title="T", profile="paper")
     assert "get no verdict" not in text and "84.00 ± 0.00 (84.10) reproduced" in text
 
 
 def test_show_is_markdown(frame: pd.DataFrame) -> None:
-    shown = report.show(frame, title="T", profile="embedded")
+    shown = tables.show(frame, title="T", profile="embedded")
     assert isinstance(shown, Markdown)
-    assert shown.data == report.markdown(frame, title="T", profile="embedded")
+    assert shown.data == tables.markdown(frame, title="T", profile="embedded")
 
 
 def test_claims_as_markdown() -> None:
-    claims = paper.check("table08", CELLS)
-    rows = table_lines(report.claims_markdown(claims, profile="embedded"))
+    claims = verdicts.check("table08", CELLS)
+    rows = table_lines(tables.claims_markdown(claims, profile="embedded"))
     assert {len(row) for row in rows} == {7} and len(rows) == 2 + 9
     assert [c.strip() for c in rows[2]] == [
         "SunGen is more accurate than ZeroGen", "IMDb", "+12.58", "+12.00", "+ + +", "holds", "demo"
@@ -233,13 +236,13 @@ def test_claims_as_markdown() -> None:
 
 
 def test_latex_escapes() -> None:
-    assert report.latex_escape(r"50% & $1 #2 a_b {c} ~^\ 1 ± 2 <>") == (
+    assert tables.latex_escape(r"50% & $1 #2 a_b {c} ~^\ 1 ± 2 <>") == (
         r"50\% \& \$1 \#2 a\_b \{c\} \textasciitilde{}\textasciicircum{}\textbackslash{} 1 $\pm$ 2 $<$$>$"
     )
 
 
 def test_latex_is_a_booktabs_table(frame: pd.DataFrame) -> None:
-    text = report.latex(frame, title="Table 8: 100% & more", profile="embedded")
+    text = tables.latex(frame, title="Table 8: 100% & more", profile="embedded")
     assert r"\caption{Table 8: 100\% \& more. Profile embedded." in text
     assert r"\begin{tabular}{lrrr}" in text and text.count(r"\\") == 6
     assert r"TF-IDF \& logistic regression (ours) & 80.70 & not run & not run \\" in text
@@ -250,15 +253,15 @@ def test_latex_is_a_booktabs_table(frame: pd.DataFrame) -> None:
 
 
 def test_latex_without_rows_of_ours_has_one_rule(frame: pd.DataFrame) -> None:
-    assert report.latex(frame[~frame.ours_only], title="T", profile="embedded").count(r"\midrule") == 1
+    assert tables.latex(frame[~frame.ours_only], title="T", profile="embedded").count(r"\midrule") == 1
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
 def test_write_gives_four_files(tmp_path: Path, frame: pd.DataFrame, provenance: dict[str, Any]) -> None:
-    claims = paper.check("table08", CELLS)
-    paths = report.write(
+    claims = verdicts.check("table08", CELLS)
+    paths = tables.write(
         "table08", frame, claims=claims, profile="embedded", out=tmp_path, provenance=provenance, title="Table 8"
     )
     assert [p.relative_to(tmp_path).as_posix() for p in paths] == [
@@ -272,7 +275,7 @@ def test_write_gives_four_files(tmp_path: Path, frame: pd.DataFrame, provenance:
 
 
 def test_csv_reads_back(tmp_path: Path, frame: pd.DataFrame) -> None:
-    paths = report.write("t", frame, claims=None, profile="embedded", out=tmp_path, provenance={}, title="T")
+    paths = tables.write("t", frame, claims=None, profile="embedded", out=tmp_path, provenance={}, title="T")
     back = pd.read_csv(paths[0], keep_default_na=False, na_values={c: [""] for c in ("paper", "ours", "sd")})
     pd.testing.assert_frame_equal(back, frame, check_dtype=False, atol=5e-5)
     assert ",83.0000,3.6056,3," in paths[0].read_text(encoding="utf-8")
@@ -282,8 +285,8 @@ def test_csv_reads_back(tmp_path: Path, frame: pd.DataFrame) -> None:
 def test_identical_runs_give_identical_bytes(tmp_path: Path) -> None:
     written = []
     for run, noise in (("a", 0.0), ("b", 1e-9)):  # rounding hides what differs in the last bits
-        frame = report.tidy("table08", [cell("SunGen", "imdb", (80.0 + noise, 82.0, 87.0))])
-        paths = report.write(
+        frame = tidying.tidy("table08", [cell("SunGen", "imdb", (80.0 + noise, 82.0, 87.0))])
+        paths = tables.write(
             "t", frame, claims=None, profile="embedded", out=tmp_path / run, provenance={"seconds": noise}, title="T"
         )
         written.append([path.read_bytes() for path in paths])
@@ -293,7 +296,7 @@ def test_identical_runs_give_identical_bytes(tmp_path: Path) -> None:
 
 def figure() -> Figure:
     with mpl.rc_context():
-        mpl.style.use(report.style())
+        mpl.style.use(figures.style())
         fig = Figure()
         FigureCanvasAgg(fig)
         axes = fig.subplots()
@@ -307,7 +310,7 @@ def test_figures_are_byte_stable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     written = []
     for run, epoch in (("a", "0"), ("b", "1000000000")):  # another date
         monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
-        paths = report.write_figure(figure(), "f", profile="embedded", out=tmp_path / run, provenance={})
+        paths = figures.write_figure(figure(), "f", profile="embedded", out=tmp_path / run, provenance={})
         written.append([path.read_bytes() for path in paths])
     assert [path.suffix for path in paths] == [".png", ".svg", ".json"]
     assert written[0] == written[1]
@@ -320,13 +323,13 @@ def test_figures_are_byte_stable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_demo_figures_are_marked_once(tmp_path: Path, profile: str, marks: int) -> None:
     fig = figure()
     for name in ("f", "g"):
-        report.write_figure(fig, name, profile=profile, out=tmp_path, provenance={})
+        figures.write_figure(fig, name, profile=profile, out=tmp_path, provenance={})
     assert [text.get_text() for text in fig.texts] == ["demo scale"] * marks
 
 
 def test_the_demo_mark_does_not_cover_the_axes(tmp_path: Path) -> None:
     fig = figure()
-    report.write_figure(fig, "f", profile="embedded", out=tmp_path, provenance={})
+    figures.write_figure(fig, "f", profile="embedded", out=tmp_path, provenance={})
     axes, mark = fig.axes[0].get_tightbbox(), fig.texts[0].get_window_extent()
     assert axes is not None and not mark.overlaps(axes)
 
@@ -334,12 +337,12 @@ def test_the_demo_mark_does_not_cover_the_axes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("table_first", [True, False])
 def test_a_figure_leaves_its_tables_json_alone(tmp_path: Path, frame: pd.DataFrame, table_first: bool) -> None:
     options: dict[str, Any] = {"profile": "embedded", "out": tmp_path, "provenance": {"seconds": 1.0}}
-    claims = paper.check("table08", CELLS)
+    claims = verdicts.check("table08", CELLS)
     if table_first:
-        report.write("a", frame, claims=claims, title="T", **options)
-    report.write_figure(figure(), "a", **options)
+        tables.write("a", frame, claims=claims, title="T", **options)
+    figures.write_figure(figure(), "a", **options)
     if not table_first:
-        report.write("a", frame, claims=claims, title="T", **options)
+        tables.write("a", frame, claims=claims, title="T", **options)
     content = json.loads((tmp_path / "embedded" / "a.json").read_text(encoding="utf-8"))
     assert len(content["claims"]) == len(claims) and content["seconds"] == 1.0
     assert {path.suffix for path in (tmp_path / "embedded").iterdir()} == {
@@ -364,7 +367,7 @@ def test_provenance() -> None:
         FakeRecord("bb", 2.25, "cuda", 0),
         FakeRecord("cc", 0.0, "cpu", None),
     ]
-    got = report.provenance(records, profile="embedded", parameters={"tasks": None})
+    got = provenance(records, profile="embedded", parameters={"tasks": None})
     assert (got["seconds"], got["device"], got["seeds"]) == (3.75, "cpu, cuda", [0, 1])
     assert got["records"] == ["aa", "bb", "cc"]
     assert got["versions"]["python"] == platform.python_version() and got["versions"]["numpy"] == np.__version__
@@ -385,21 +388,21 @@ def test_commit_is_that_of_our_own_checkout(tmp_path: Path, monkeypatch: pytest.
     git("init", "--quiet")
     git("commit", "--quiet", "--allow-empty", "--message", "first")
     monkeypatch.setattr(report, "__file__", str(tmp_path / "checkout" / "sungen_lib" / "report.py"))
-    assert report._commit() == git("rev-parse", "HEAD")
+    assert _commit() == git("rev-parse", "HEAD")
     # installed inside some other repository: that one's commit says nothing about us
     monkeypatch.setattr(report, "__file__", str(installed / "report.py"))
-    assert report._commit() == "unknown"
+    assert _commit() == "unknown"
     monkeypatch.setattr(report, "__file__", str(tmp_path / "elsewhere" / "sungen_lib" / "report.py"))
-    assert report._commit() == "unknown"
+    assert _commit() == "unknown"
 
 
 def test_style_suits_matplotlib() -> None:
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns about settings that are none of a style's business
-        mpl.style.use(report.style())
-        assert mpl.rcParams["axes.prop_cycle"].by_key()["color"] == list(report.OKABE_ITO)
+        mpl.style.use(figures.style())
+        assert mpl.rcParams["axes.prop_cycle"].by_key()["color"] == list(figures.OKABE_ITO)
         assert mpl.rcParams["figure.constrained_layout.use"] is True
         assert mpl.rcParams["svg.hashsalt"] == "sungen"
-    assert len(set(report.OKABE_ITO)) == 8
-    report.style()["font.size"] = 99
-    assert report.style()["font.size"] != 99
+    assert len(set(figures.OKABE_ITO)) == 8
+    figures.style()["font.size"] = 99
+    assert figures.style()["font.size"] != 99

@@ -21,11 +21,13 @@ from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from sungen_lib import losses, reweight
-from sungen_lib.data import examples
+from sungen_lib import derivative, learn, losses, reweight
+from sungen_lib.derivative import directional, meta_gradient, outer_gradient
 from sungen_lib.encode import Encoded, Vocabulary, encode
+from sungen_lib.learn import choose_outer_lr, learn_weights, load_weights
 from sungen_lib.models import BiLSTM, Encoder, TamConfig
-from sungen_lib.reweight import LearnedWeights, directional, learn_weights, load_weights, meta_gradient, outer_gradient
+from sungen_lib.reweight import LearnedWeights
+from sungen_lib.texts.examples import examples
 from sungen_lib.train import Diverged, Trainer, fit
 
 KINDS = ("lstm", "encoder")
@@ -167,7 +169,7 @@ def test_other_losses_and_scales(case: tuple[nn.Module, Encoded, Encoded, Tensor
     torch.testing.assert_close(inner, (4 * p_label * expected).float(), rtol=1e-2, atol=1e-9)
 
 
-@pytest.mark.parametrize("method", reweight.METHODS)
+@pytest.mark.parametrize("method", derivative.METHODS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_model_is_left_as_found(kind: str, method: str) -> None:
     model, train_set, outer_set, weights = trained(kind)
@@ -351,13 +353,13 @@ def test_outer_set_is_drawn_once_from_the_training_set_without_replacement(monke
     words = [f"unique{i}" for i in range(80)]
     data = encode(examples(words, np.arange(80) % 2, ("a", "b")), Vocabulary(words))
     drawn: list[list[int]] = []
-    gradient = reweight.outer_gradient
+    gradient = derivative.outer_gradient
 
     def spy(model: nn.Module, outer_set: Encoded, loss: losses.Loss) -> object:
         drawn.append(outer_set.flat.tolist())
         return gradient(model, outer_set, loss)
 
-    monkeypatch.setattr(reweight, "outer_gradient", spy)
+    monkeypatch.setattr(derivative, "outer_gradient", spy)
     tam = TamConfig(embedding=4, hidden=3).build(Vocabulary(words), 2, seed=0)
     learn_weights(data, tam=tam, outer_size=30, iterations=3)
     assert drawn[0] == drawn[1] == drawn[2]
@@ -431,7 +433,7 @@ def test_the_guard_is_recorded() -> None:
 def test_an_inexact_difference_gives_way_to_the_dual(monkeypatch: pytest.MonkeyPatch, radius: float) -> None:
     data, _ = noisy_set(80)
     exact = learn(data, method="dual", guard_every=1)
-    monkeypatch.setattr(reweight, "RADIUS", radius)
+    monkeypatch.setattr(derivative, "RADIUS", radius)
     guarded = learn(data, guard_every=1)
     guard = guarded.history[0].guard
     assert guard is not None and not guard < 1e-3  # too large, or no number at all
@@ -445,7 +447,7 @@ def test_an_inexact_difference_gives_way_to_the_dual(monkeypatch: pytest.MonkeyP
 def interrupted_after(k: int, path: Path, data: Encoded, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run with a checkpoint an iteration, and die in iteration k + 1."""
     calls = []
-    gradient = reweight.outer_gradient
+    gradient = derivative.outer_gradient
 
     def dying(*arguments: object) -> object:
         calls.append(1)
@@ -454,8 +456,8 @@ def interrupted_after(k: int, path: Path, data: Encoded, kind: str, monkeypatch:
         return gradient(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(reweight, "outer_gradient", dying)
-        patch.setattr(reweight, "CHECKPOINT_SECONDS", -1.0)
+        patch.setattr(derivative, "outer_gradient", dying)
+        patch.setattr(learn, "CHECKPOINT_SECONDS", -1.0)
         with pytest.raises(KeyboardInterrupt):
             learn(data, kind=kind, checkpoint=path, method="difference", guard_every=4)
 
@@ -552,14 +554,14 @@ def test_the_outer_rate_is_chosen_by_the_outer_loss(monkeypatch: pytest.MonkeyPa
         history = [reweight.Iteration(i, value, 0.5, 0.5, 0.0) for i, value in enumerate(losses_of[outer_lr], start=1)]
         return LearnedWeights(np.ones(1), {}, history)
 
-    monkeypatch.setattr(reweight, "learn_weights", learned)
-    assert reweight.choose_outer_lr(keyword_set(4), tuple(losses_of), pilot=5, seed=3) == 0.1
+    monkeypatch.setattr(learn, "learn_weights", learned)
+    assert choose_outer_lr(keyword_set(4), tuple(losses_of), pilot=5, seed=3) == 0.1
 
 
 def test_choosing_the_outer_rate_leaves_the_tam_as_found() -> None:
     train_set, model = keyword_set(64), TamConfig(embedding=8, hidden=6).build(keyword_vocabulary(), 2, seed=0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert reweight.choose_outer_lr(train_set, (0.25, 0.01), pilot=2, tam=model, outer_size=32) in (0.25, 0.01)
+    assert choose_outer_lr(train_set, (0.25, 0.01), pilot=2, tam=model, outer_size=32) in (0.25, 0.01)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -619,10 +621,10 @@ def test_a_rate_that_diverges_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> 
             raise Diverged("all weights are close to 0 after iteration 3")
         return LearnedWeights(np.ones(1), {}, [reweight.Iteration(1, 2.0, 0.5, 0.5, 0.0)])
 
-    monkeypatch.setattr(reweight, "learn_weights", learned)
-    assert reweight.choose_outer_lr(keyword_set(4), (0.25, 0.1, 0.01)) == 0.01
+    monkeypatch.setattr(learn, "learn_weights", learned)
+    assert choose_outer_lr(keyword_set(4), (0.25, 0.1, 0.01)) == 0.01
     with pytest.raises(Diverged, match=r"no outer rate of 0\.25, 0\.1 will do: all weights are close to 0"):
-        reweight.choose_outer_lr(keyword_set(4), (0.25, 0.1))
+        choose_outer_lr(keyword_set(4), (0.25, 0.1))
 
 
 def test_a_model_is_put_back_also_where_weights_diverge() -> None:

@@ -18,10 +18,16 @@ import numpy as np
 import pytest
 import torch
 
-from sungen_lib import data, embedded, execute, paper, report, runs
-from sungen_lib.experiments import Experiment, ParameterError
-from sungen_lib.reweight import LearnedWeights, learn_weights
-from sungen_lib.runs import Gold, Run, Spec, Weights
+from sungen_lib import embedded
+from sungen_lib.lab import execution, figures, sources, stages, tables, tidying
+from sungen_lib.lab.experiment import Experiment
+from sungen_lib.lab.parameters import ParameterError
+from sungen_lib.lab.specs import REVISIONS, Data, Gold, Run, Spec, Synthetic, Weights, identify
+from sungen_lib.lab.store import Record, find, folder
+from sungen_lib.learn import learn_weights
+from sungen_lib.paper import numbers
+from sungen_lib.reweight import LearnedWeights
+from sungen_lib.texts import examples
 from sungen_lib.train import Diverged
 
 PARAMETERS = {"profile": "tiny", "tasks": ["imdb"], "seeds": [1], "data_dir": None, "device": "cpu", "out": None}
@@ -30,7 +36,7 @@ PARAMETERS = {"profile": "tiny", "tasks": ["imdb"], "seeds": [1], "data_dir": No
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
-    runs.load.cache_clear()
+    sources.load.cache_clear()
     return tmp_path / "store"
 
 
@@ -38,7 +44,7 @@ def experiment(**changes: object) -> Experiment:
     return Experiment.from_parameters("table01", {**PARAMETERS, **changes}, tasks=("imdb", "sst2"))
 
 
-def lines(records: Mapping[Spec, runs.Record]) -> dict[str, tuple]:
+def lines(records: Mapping[Spec, Record]) -> dict[str, tuple]:
     """What must be equal to the bit: metrics without times, and the files."""
 
     def timeless(value: object) -> object:
@@ -46,7 +52,7 @@ def lines(records: Mapping[Spec, runs.Record]) -> dict[str, tuple]:
             return {k: timeless(v) for k, v in value.items() if k != "seconds"}
         return [timeless(v) for v in value] if isinstance(value, list) else value
 
-    def kept(record: runs.Record) -> dict:
+    def kept(record: Record) -> dict:
         return {name: digest for name, digest in record.files.items() if name != "weights.safetensors"}
 
     return {record.id: (timeless(record.metrics), kept(record)) for record in records.values()}
@@ -55,10 +61,10 @@ def lines(records: Mapping[Spec, runs.Record]) -> dict[str, tuple]:
 def test_identity_counts_every_field_but_not_defaults() -> None:
     gold = Gold("imdb", "test", "embedded", 10, "f")
     run = Run("zerogen", gold, "cpu", seed=1)
-    assert runs.identify(run) == runs.identify(Run("zerogen", gold, "cpu", seed=1, loss="ce"))
+    assert identify(run) == identify(Run("zerogen", gold, "cpu", seed=1, loss="ce"))
     changed = [replace(run, seed=2), replace(run, loss="rce"), replace(run, test=replace(gold, rows=11))]
     changed += [replace(run, revision=2), replace(run, device="cuda"), replace(run, threads=2)]
-    assert len({runs.identify(spec) for spec in [run, *changed]}) == 7
+    assert len({identify(spec) for spec in [run, *changed]}) == 7
 
 
 def test_stage_results_are_the_golden_ones(store: Path) -> None:
@@ -67,9 +73,9 @@ def test_stage_results_are_the_golden_ones(store: Path) -> None:
     weights = one.weights("imdb", "lstm", 1)
     run = one.sungen("imdb", "lstm", 1)
     records = one.execute([run])
-    texts = runs.load(one.synthetic("imdb"))
+    texts = sources.load(one.synthetic("imdb"))
     history = records[weights].metrics["history"]
-    assert runs.REVISIONS == {"synthetic": 1, "weights": 1, "trust": 1, "run": 1}
+    assert REVISIONS == {"synthetic": 1, "weights": 1, "trust": 1, "run": 1}
     assert texts.texts[0] == GOLDEN["text"]
     # Loose enough for another CPU's rounding, tight enough for another algorithm: the loss falls by 0.003 an iteration.
     assert [entry["outer_loss"] for entry in history] == pytest.approx(GOLDEN["outer_loss"], abs=0.001)
@@ -86,29 +92,29 @@ GOLDEN: dict[str, Any] = {
 def test_a_finished_record_is_never_computed_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
     first = one.execute([one.zerogen("imdb", "lstm", 1)])
-    monkeypatch.setattr(runs, "_STAGES", {})  # computing anything now is a KeyError
+    monkeypatch.setattr(stages, "_STAGES", {})  # computing anything now is a KeyError
     assert lines(one.execute([one.zerogen("imdb", "lstm", 1)])) == lines(first)
 
 
 def test_texts_of_a_data_folder_are_read_and_not_run(store: Path) -> None:
-    texts = runs.Synthetic("imdb", "gpt2-xl", "folder", 10, "fingerprint")
-    assert execute.execute([texts], progress=None) == {} and not store.exists()
+    texts = Synthetic("imdb", "gpt2-xl", "folder", 10, "fingerprint")
+    assert execution.execute([texts], progress=None) == {} and not store.exists()
 
 
 def test_serial_equals_parallel_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for jobs in (1, 2):
         monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / f"store{jobs}"))
-        runs.load.cache_clear()
+        sources.load.cache_clear()
         one = experiment(seeds=[1, 2])
         specs = [one.sungen(task, "lstm", seed) for task in ("imdb", "sst2") for seed in (1, 2)]
-        results.append(lines(execute.execute(specs, jobs=jobs, progress=None)))
+        results.append(lines(execution.execute(specs, jobs=jobs, progress=None)))
     assert results[0] == results[1]
 
 
 def test_imdb_and_sst2_share_texts_and_weights() -> None:
     one = experiment(tasks=["imdb", "sst2"])
-    needed = execute.closure([one.sungen(task, "lstm", 1) for task in one.tasks])
+    needed = execution.closure([one.sungen(task, "lstm", 1) for task in one.tasks])
     assert [type(spec).__name__ for spec in needed] == ["Synthetic", "Weights", "Run", "Run"]
 
 
@@ -117,9 +123,9 @@ def test_a_damaged_file_is_set_aside_and_computed_again(store: Path, name: str, 
     one = experiment()
     spec = one.zerogen("imdb", "lstm", 1)
     before = one.execute([spec])
-    path = runs.folder(runs.identify(spec)) / name
+    path = folder(identify(spec)) / name
     path.write_bytes(path.read_bytes()[:-9])
-    assert runs.find(spec) is None
+    assert find(spec) is None
     assert "set aside" in capsys.readouterr().out
     assert lines(one.execute([spec])) == lines(before)
 
@@ -151,16 +157,16 @@ def test_a_kill_costs_nothing_but_time(store: Path, tmp_path: Path, monkeypatch:
     child.wait()
     resumed = lines(one.execute([spec]))
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "undisturbed"))
-    runs.load.cache_clear()
+    sources.load.cache_clear()
     assert resumed == lines(one.execute([spec]))
 
 
 def test_learn_weights_cannot_see_test_labels(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Test rows are loaded by nothing upstream of ``evaluate``, and what ``learn_weights`` is given holds none."""
     events: list[str] = []
-    load, evaluate = runs.load, runs.evaluate
+    load, evaluate = sources.load, runs.evaluate
 
-    def watched_load(spec: runs.Data, data_dir: str | None = None) -> data.Examples:
+    def watched_load(spec: Data, data_dir: str | None = None) -> examples.Examples:
         events.append(f"load {getattr(spec, 'split', 'synthetic')}")
         return load(spec, data_dir)
 
@@ -172,11 +178,11 @@ def test_learn_weights_cannot_see_test_labels(store: Path, monkeypatch: pytest.M
         events.append("evaluate")
         return evaluate(*args, **settings)
 
-    monkeypatch.setattr(runs, "load", watched_load)
+    monkeypatch.setattr(sources, "load", watched_load)
     monkeypatch.setattr(runs, "learn_weights", watched_learn)
     monkeypatch.setattr(runs, "evaluate", watched_evaluate)
     one = experiment()
-    execute.execute([one.sungen("imdb", "lstm", 1)], jobs=1, progress=None)
+    execution.execute([one.sungen("imdb", "lstm", 1)], jobs=1, progress=None)
     assert events == ["load synthetic", "learn", "load synthetic", "load test", "evaluate"]
 
 
@@ -185,7 +191,7 @@ def test_a_diverged_run_is_an_outcome_not_an_accuracy(store: Path, monkeypatch: 
     spec = one.zerogen("imdb", "lstm", 1)
     assert spec.tam is not None
     wild = replace(spec, tam=replace(spec.tam, lr=float("inf")))
-    record = execute.execute([wild], jobs=1, progress=None)[wild]
+    record = execution.execute([wild], jobs=1, progress=None)[wild]
     assert record.diverged is not None and np.isnan(record.accuracy)
 
 
@@ -224,11 +230,11 @@ def test_what_is_not_finite_is_diverged_in_record_and_table(
     spec = one.zerogen("imdb", "lstm", 1)
     assert spec.tam is not None
     spec = replace(spec, loss="broken", tam=replace(spec.tam, epochs=1, batch_size=4096))
-    record = execute.execute([spec], jobs=1, progress=None)[spec]
+    record = execution.execute([spec], jobs=1, progress=None)[spec]
     assert record.diverged == reason and np.isnan(record.accuracy) and record.metrics == {}
     grid = one.grid({"ZeroGen LSTM": (lambda task, seed: spec, [1])})
-    shown = report.markdown(
-        report.tidy("table01", one.cells(grid, {spec: record}), grid.not_run), title="T", profile="tiny"
+    shown = tables.markdown(
+        tidying.tidy("table01", one.cells(grid, {spec: record}), grid.not_run), title="T", profile="tiny"
     )
     (row,) = (line for line in shown.splitlines() if line.startswith("| ZeroGen LSTM"))
     assert "diverged (" in row and "nan" not in shown.lower()
@@ -246,7 +252,7 @@ def test_a_run_on_weights_that_diverged_has_diverged_too(store: Path, monkeypatc
         raise Diverged("class 1 alone has 99.9% of the weight after iteration 2")
 
     monkeypatch.setattr(runs, "learn_weights", collapsing)
-    records = execute.execute([spec], jobs=1, progress=None)
+    records = execution.execute([spec], jobs=1, progress=None)
     assert records[spec.weights].diverged is not None
     assert list(records[spec.weights].folder.glob("weights.safetensors"))
     assert records[spec].diverged == "no weights: class 1 alone has 99.9% of the weight after iteration 2"
@@ -305,13 +311,13 @@ def test_records_are_plain_json(store: Path) -> None:
     for spec, record in records.items():
         assert json.loads((record.folder / "record.json").read_text())["spec"] == json.loads(json.dumps(asdict(spec)))
     assert embedded.fingerprint() in json.dumps([record.spec for record in records.values()])
-    assert paper.published("table01").shape[1] == 3 and report.DEMO_PROFILES
+    assert numbers.published("table01").shape[1] == 3 and figures.DEMO_PROFILES
 
 
 def test_an_error_ends_the_other_workers(store: Path) -> None:
     store.mkdir()
     started = time.monotonic()
-    with pytest.raises(RuntimeError, match="the first error"), execute._processes(2) as pool:
+    with pytest.raises(RuntimeError, match="the first error"), execution._processes(2) as pool:
         sleeping = [pool.submit(time.sleep, 120) for _ in range(2)]
         while not all(future.running() for future in sleeping):
             time.sleep(0.1)

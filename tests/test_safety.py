@@ -17,10 +17,11 @@ import pandas as pd
 import pytest
 
 import sungen_lib
-from sungen_lib import data, report, runs
-from sungen_lib.data import Examples, examples
-from sungen_lib.explorer import Explorer
+from sungen_lib.lab import store, tables
+from sungen_lib.lab.explorer import Explorer
 from sungen_lib.reweight import Iteration, LearnedWeights
+from sungen_lib.texts import examples, jsonl
+from sungen_lib.texts.examples import Examples, examples
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -149,9 +150,9 @@ def test_what_table_6_shows_is_escaped() -> None:
     assert "Explorer(" in cell("table06_examples", "Explorer(")
     html = Explorer(HOSTILE, np.linspace(0, 1, 12), more={"type": [EVIL] * 12}).static()
     assert "script&gt;" in html and not tags(html) & HARMFUL
-    markdown = report.markdown_table(pd.DataFrame({"text": HOSTILE.texts}))
+    markdown = tables.markdown_table(pd.DataFrame({"text": HOSTILE.texts}))
     assert r"\<script>" in markdown and r" <" not in markdown
-    assert "<script" not in report.latex_escape(EVIL)
+    assert "<script" not in tables.latex_escape(EVIL)
 
 
 def test_the_quickstart_escapes_its_texts() -> None:
@@ -164,14 +165,14 @@ def test_the_quickstart_escapes_its_texts() -> None:
     assert "script&gt;" in html and not tags(html) & HARMFUL
 
 
-def record() -> runs.Record:
-    return runs.Record(EVIL, EVIL, {"method": EVIL}, {EVIL: EVIL, "accuracy": 0.5}, 1.0, EVIL, {EVIL: EVIL}, EVIL, EVIL)
+def record() -> store.Record:
+    return store.Record(EVIL, EVIL, {"method": EVIL}, {EVIL: EVIL, "accuracy": 0.5}, 1.0, EVIL, {EVIL: EVIL}, EVIL, EVIL)
 
 
 WITH_TEXT: dict[type, Callable[[], object]] = {
     Examples: lambda: HOSTILE,
     LearnedWeights: lambda: LearnedWeights(np.linspace(0, 1, 12), {}, [Iteration(1, 0.1, 0.1, 0.1, 0.1)]),
-    runs.Record: record,
+    store.Record: record,
 }
 
 
@@ -195,6 +196,6 @@ def test_whatever_shows_itself_as_html_escapes_its_texts() -> None:
 def test_errors_about_a_file_quote_it_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"text": "x", "label": EVIL + "\n" + EVIL}) + "\n")
-    with pytest.raises(data.DataError) as error:
-        data.read_jsonl(path, ["no", "yes"])
+    with pytest.raises(examples.DataError) as error:
+        jsonl.read_jsonl(path, ["no", "yes"])
     assert "\n" not in str(error.value)

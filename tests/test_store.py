@@ -16,11 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from sungen_lib import data, embedded, execute, generate, reweight, runs
-from sungen_lib.data import Damaged, read_sealed, write_sealed
-from sungen_lib.generate import Sampling
+from sungen_lib import embedded, learn, storage
+from sungen_lib.lab import execution, sources, specs
+from sungen_lib.lab.specs import Gold, Run, Spec, Synthetic, Weights
+from sungen_lib.lab.store import find, folder
 from sungen_lib.models import TamConfig
-from sungen_lib.runs import Gold, Run, Spec, Synthetic, Weights
+from sungen_lib.storage import Damaged, read_sealed, write_sealed
+from sungen_lib.texts.writer import Sampling
 
 TAM = TamConfig(embedding=8, hidden=8, epochs=1)
 RATES = (0.25, 0.1)
@@ -37,8 +39,8 @@ def chain() -> tuple[Synthetic, Weights, Run]:
 
 def compute() -> None:
     """All three, in a session of its own as far as what is remembered goes."""
-    runs.load.cache_clear()
-    execute.execute([chain()[-1]], jobs=1, progress=None)
+    sources.load.cache_clear()
+    execution.execute([chain()[-1]], jobs=1, progress=None)
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +89,13 @@ def timeless(value: object) -> object:
 
 def times(place: Path) -> dict[str, int]:
     """When each stage's record was written."""
-    ids = {runs.identify(spec): type(spec).__name__ for spec in chain()}
+    ids = {specs.identify(spec): type(spec).__name__ for spec in chain()}
     records = {path for path in place.glob("??/*/record.json") if path.parent.name in ids}
     return {ids[path.parent.name]: path.stat().st_mtime_ns for path in records}
 
 
 def stage_of(path: Path) -> str:
-    return next(type(spec).__name__ for spec in chain() if runs.identify(spec) == path.parent.name)
+    return next(type(spec).__name__ for spec in chain() if specs.identify(spec) == path.parent.name)
 
 
 FILES = ["Synthetic/record.json", "Synthetic/synthetic.jsonl", "Weights/record.json", "Weights/weights.safetensors",
@@ -103,7 +105,7 @@ FILES = ["Synthetic/record.json", "Synthetic/synthetic.jsonl", "Weights/record.j
 def file_of(name: str) -> Path:
     stage, _, file = name.partition("/")
     spec = next(spec for spec in chain() if type(spec).__name__ == stage)
-    return runs.folder(runs.identify(spec)) / file
+    return folder(specs.identify(spec)) / file
 
 
 def test_the_list_of_files_is_complete(store: Path) -> None:
@@ -153,15 +155,15 @@ def test_damage_costs_one_recomputation(
 
 def test_the_first_records_had_no_seal_and_still_count(store: Path) -> None:
     path = file_of("Run/record.json")
-    before, content = runs.find(chain()[-1]), json.loads(path.read_text(encoding="utf-8"))
-    del content[data.SEAL]
+    before, content = find(chain()[-1]), json.loads(path.read_text(encoding="utf-8"))
+    del content[storage.SEAL]
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert runs.find(chain()[-1]) == before is not None
+    assert find(chain()[-1]) == before is not None
 
 
 def test_a_record_in_another_ones_place_is_noticed(store: Path, made: Path) -> None:
     shutil.copytree(file_of("Run/record.json").parent, file_of("Weights/record.json").parent, dirs_exist_ok=True)
-    assert runs.find(chain()[1]) is None
+    assert find(chain()[1]) is None
     compute()
     assert results(store) == results(made)
 
@@ -172,11 +174,11 @@ def test_a_record_in_another_ones_place_is_noticed(store: Path, made: Path) -> N
 def test_any_changed_bit_is_noticed_or_changes_nothing(name: str, at: int, bit: int, store: Path) -> None:
     """Nothing may read a changed record as something else: it is what it was, or set aside."""
     spec = next(spec for spec in chain() if type(spec).__name__ == name.partition("/")[0])
-    path, before = file_of(name), runs.find(spec)
+    path, before = file_of(name), find(spec)
     content = path.read_bytes()
     at %= len(content)
     path.write_bytes(content[:at] + bytes([content[at] ^ (1 << bit)]) + content[at + 1 :])
-    found = runs.find(spec)
+    found = find(spec)
     assert found is None or found == before
     if found is None:
         shutil.rmtree(path.parent, ignore_errors=True)
@@ -189,7 +191,7 @@ def test_any_changed_bit_is_noticed_or_changes_nothing(name: str, at: int, bit: 
 def test_a_raised_revision_is_computed_anew(stage: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With everything downstream of it, and nothing upstream."""
     before = {path: path.stat().st_mtime_ns for path in store.glob("??/*/record.json")}
-    monkeypatch.setitem(runs.REVISIONS, stage, runs.REVISIONS[stage] + 1)
+    monkeypatch.setitem(specs.REVISIONS, stage, specs.REVISIONS[stage] + 1)
     compute()
     new = {path for path in store.glob("??/*/record.json") if path not in before}
     order = ["synthetic", "weights", "run"]
@@ -214,22 +216,22 @@ def halfway(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         texts, weights, _ = chain()
         spec: Spec = texts if stage == "synthetic" else weights
         if stage == "weights":
-            source = made / runs.identify(texts)[:2] / runs.identify(texts)
-            shutil.copytree(source, runs.folder(runs.identify(texts)))
+            source = made / specs.identify(texts)[:2] / specs.identify(texts)
+            shutil.copytree(source, folder(specs.identify(texts)))
         with monkeypatch.context() as patch:
-            patch.setattr(reweight, "CHECKPOINT_SECONDS", -1.0)
+            patch.setattr(learn, "CHECKPOINT_SECONDS", -1.0)
             patch.setattr(*_dying(reweight if stage == "weights" else generate, stage))
             with pytest.raises(Cut):
-                runs.compute(spec)
-        return runs.folder(runs.identify(spec))
+                execution.compute(spec)
+        return folder(specs.identify(spec))
 
     yield cut
-    runs.load.cache_clear()
+    sources.load.cache_clear()
 
 
 def _dying(module: Any, stage: str) -> tuple[Any, str, Callable[..., Any]]:
     """What to patch so that a stage dies after some of its work: in the second shard, or the second iteration."""
-    name, last = ("_shard", 1) if stage == "synthetic" else ("outer_gradient", len(RATES) * reweight.PILOT + 1)
+    name, last = ("_shard", 1) if stage == "synthetic" else ("outer_gradient", len(RATES) * learn.PILOT + 1)
     whole, calls = getattr(module, name), list[int]()
 
     def dying(*arguments: Any, **options: Any) -> Any:
@@ -289,7 +291,7 @@ def test_a_changed_number_in_a_checkpoint_would_change_the_weights(halfway: Call
     path.write_bytes(bytes(content))
     assert set(load_file(path)) >= {"scores", "first", "second"}
     with pytest.raises(ValueError, match=r"weights\.safetensors holds no weights .*does not match its checksum"):
-        reweight.load_weights(path)
+        learn.load_weights(path)
 
 
 def test_checkpoints_without_a_checksum_are_still_read(store: Path) -> None:
@@ -297,11 +299,11 @@ def test_checkpoints_without_a_checksum_are_still_read(store: Path) -> None:
     from safetensors.numpy import save_file
 
     path = file_of("Weights/weights.safetensors")
-    weights = reweight.load_weights(path).weights
+    weights = learn.load_weights(path).weights
     with safe_open(path, "numpy") as file:
-        metadata = {key: value for key, value in file.metadata().items() if key != data.SEAL}
+        metadata = {key: value for key, value in file.metadata().items() if key != storage.SEAL}
     save_file(load_file(path), path, metadata)
-    np.testing.assert_array_equal(reweight.load_weights(path).weights, weights)
+    np.testing.assert_array_equal(learn.load_weights(path).weights, weights)
 
 
 # --- sealed files -----------------------------------------------------------------------------------------------------
@@ -313,7 +315,7 @@ JSON = st.recursive(
 )
 
 
-@given(content=st.dictionaries(st.text(max_size=5).filter(lambda key: key != data.SEAL), JSON, max_size=4))
+@given(content=st.dictionaries(st.text(max_size=5).filter(lambda key: key != storage.SEAL), JSON, max_size=4))
 @settings(max_examples=50)
 def test_what_is_sealed_is_read_back(content: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("sealed") / "a.json"
@@ -325,7 +327,7 @@ def test_a_seal_is_the_sha_256_of_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_sealed(path, {"b": (1, 2), "a": {10: None, 9: "é"}})
     plain = '{"a": {"10": null, "9": "\\u00e9"}, "b": [1, 2]}'
-    assert json.loads(path.read_text(encoding="utf-8"))[data.SEAL] == hashlib.sha256(plain.encode()).hexdigest()
+    assert json.loads(path.read_text(encoding="utf-8"))[storage.SEAL] == hashlib.sha256(plain.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "3", "{", '{"a": 1}', '{"a": 1, "sha256": 3}', "[" * 100_000])
@@ -347,9 +349,9 @@ def test_a_number_of_threads_gives_the_same_bits_each_time(
     both = []
     for attempt in ("first", "second"):
         monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / attempt))
-        runs.load.cache_clear()
+        sources.load.cache_clear()
         _, weights, run = chain()
         weights = replace(weights, threads=threads, outer_lr=0.25)
-        execute.execute([replace(run, weights=weights, threads=threads)], jobs=1, progress=None)
+        execution.execute([replace(run, weights=weights, threads=threads)], jobs=1, progress=None)
         both.append(results(tmp_path / attempt))
     assert both[0] == both[1]

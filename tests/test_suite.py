@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sungen_lib import suite
+from sungen_lib.lab import notebooks, suite
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PARAMETERS = 'profile = "embedded"\nout = "tables"\n'
@@ -91,16 +91,16 @@ def world(tmp_path: Path) -> World:
     ],
 )
 def test_stem(name: str, stem: str) -> None:
-    assert suite.stem(name) == stem
+    assert notebooks.stem(name) == stem
 
 
 def test_selection_by_name_or_stem(tmp_path: Path) -> None:
     for name in ("table02_sizes", "00_quickstart", "table01_main_results"):
         write_notebook(tmp_path / f"{name}.ipynb")
-    assert [path.stem for path in suite.select(tmp_path)] == ["00_quickstart", "table01_main_results", "table02_sizes"]
-    assert [path.stem for path in suite.select(tmp_path, ["table02", "quick"])] == ["00_quickstart", "table02_sizes"]
+    assert [path.stem for path in notebooks.select(tmp_path)] == ["00_quickstart", "table01_main_results", "table02_sizes"]
+    assert [path.stem for path in notebooks.select(tmp_path, ["table02", "quick"])] == ["00_quickstart", "table02_sizes"]
     with pytest.raises(ValueError, match="no notebook starts with 'table9'"):
-        suite.select(tmp_path, ["table01", "table9"])
+        notebooks.select(tmp_path, ["table01", "table9"])
 
 
 def test_nothing_changed_means_nothing_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +179,7 @@ def test_package_and_output_folder_are_part_of_the_stamp(world: World, monkeypat
 def test_a_cluster_that_is_not_there_is_said_in_a_line(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sungen_lib import cluster
+    from sungen_lib.lab import cluster
 
     def nobody(*_: object, **__: object) -> None:
         raise cluster.Unreachable("no Ray cluster at x:1")
@@ -219,7 +219,7 @@ def test_the_kernel_is_this_interpreter_and_this_package(world: World, monkeypat
     check = f"""
 import os, sys, sungen_lib
 assert sys.prefix == {sys.prefix!r}
-assert os.path.dirname(sungen_lib.__file__) == {str(suite.PACKAGE)!r}
+assert os.path.dirname(sungen_lib.__file__) == {str(notebooks.PACKAGE)!r}
 assert os.getcwd() == {str(world.notebooks)!r} and os.environ["TQDM_DISABLE"] == "1"
 """
     write_notebook(world.notebook, check)
@@ -232,7 +232,7 @@ def test_refresh_leaves_results_and_no_traces(world: World, capsys: pytest.Captu
     write_notebook(world.notebook, "profile")
     write_notebook(bad, "1 / 0")
     before = bad.read_bytes()
-    assert suite.refresh(world.notebooks, store=world.store) == 1
+    assert notebooks.refresh(world.notebooks, store=world.store) == 1
     assert bad.read_bytes() == before and "ZeroDivisionError: division by zero" in capsys.readouterr().out
     text = world.notebook.read_text()
     parameters, shown = json.loads(text)["cells"]
@@ -241,7 +241,7 @@ def test_refresh_leaves_results_and_no_traces(world: World, capsys: pytest.Captu
     assert "papermill" not in text and str(world.root) not in text
     assert sorted(path.name for path in world.notebooks.iterdir()) == [bad.name, world.notebook.name]
 
-    suite.refresh(world.notebooks, store=world.store, only=["table01"])
+    notebooks.refresh(world.notebooks, store=world.store, only=["table01"])
     assert world.notebook.read_text() == text
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sungen_lib import tasks
-from sungen_lib.tasks import fill
+from sungen_lib.texts import tasks
+from sungen_lib.texts.tasks import fill
 
 REVIEW = 'The movie review in <y> sentiment is: "<x>'
 FOR_MOVIE = 'The movie review in <y> sentiment for movie "<c>" is: "<x>'

@@ -11,18 +11,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import multinomial
 
-from sungen_lib import theory
 from sungen_lib.losses import LOSSES
-from sungen_lib.theory import (
-    certain,
-    loss_table,
-    minimisers,
-    noisy,
-    risks,
-    same_minimisers,
-    uniform_noise,
-    within_allowed_rates,
-)
+from sungen_lib.paper import theory
+from sungen_lib.paper.theory import certain, loss_table, minimisers, noisy, risks, same_minimisers, within_allowed_rates
+from sungen_lib.texts.noise import uniform_noise
 
 CLEAN = certain(np.array([0.4, 0.3, 0.3]), np.array([0, 1, 2]), 3)
 TABLES = theory.tables(3, 3, 5)

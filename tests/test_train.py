@@ -18,19 +18,10 @@ from torch import Tensor, nn
 
 from sungen_lib import losses
 from sungen_lib.encode import Encoded, shuffled_batches
+from sungen_lib.fast import WIDTH_STEP, StepGraphs, arithmetic
 from sungen_lib.models import BiLSTM, TamConfig
-from sungen_lib.train import (
-    WIDTH_STEP,
-    Diverged,
-    StepGraphs,
-    Trainer,
-    arithmetic,
-    derived_seed,
-    epochs,
-    evaluate,
-    fit,
-    predict,
-)
+from sungen_lib.seeds import derived_seed
+from sungen_lib.train import Diverged, Trainer, epochs, evaluate, fit, predict
 
 CONFIGS = {"lstm": TamConfig(embedding=8, hidden=6), "distilbert": TamConfig(kind="distilbert", hidden=8, heads=2)}
 

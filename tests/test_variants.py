@@ -17,20 +17,28 @@ from test_reweight import QUICK, learn, noisy_set, small_tam
 from test_runs import experiment
 from torch import nn
 
-from sungen_lib import data, embedded, execute, methods, plan, reweight, runs, suite, theory
+from sungen_lib import derivative, embedded, reweight
 from sungen_lib.encode import Encoded, Vocabulary, encode
-from sungen_lib.experiments import ParameterError, chosen_by_synthetic, noise_auc
+from sungen_lib.lab import execution, methods, notebooks, plan, sources, stages
+from sungen_lib.lab.parameters import ParameterError
+from sungen_lib.lab.results import chosen_by_synthetic, noise_auc
+from sungen_lib.lab.specs import LINEAR, REVISIONS, Run, Synthetic, Trust, Weights, identify, upstream, weights_of
+from sungen_lib.lab.store import Record, find
+from sungen_lib.learn import learn_weights
 from sungen_lib.losses import cross_entropy
 from sungen_lib.models import Bag, TamConfig
-from sungen_lib.paper import Cell, paired_gap
-from sungen_lib.reweight import learn_weights
+from sungen_lib.paper import theory
+from sungen_lib.paper.bootstrap import paired_gap
+from sungen_lib.paper.cells import Cell
+from sungen_lib.texts import examples, jsonl
+from sungen_lib.texts.noise import class_noise, uniform_noise, with_noise
 from sungen_lib.train import Diverged, Trainer
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
-    runs.load.cache_clear()
+    sources.load.cache_clear()
     return tmp_path / "store"
 
 
@@ -41,7 +49,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[int], set[int]]]:
     """Of each iteration: the samples the inner loop trains on, and those of the outer set, by their first token."""
     iterations: list[tuple[set[int], set[int]]] = []
-    set_weights, gradient = Trainer.set_weights, reweight.outer_gradient
+    set_weights, gradient = Trainer.set_weights, derivative.outer_gradient
 
     def first_tokens(data: Encoded, rows: np.ndarray) -> set[int]:
         return set(data.flat[data.starts[torch.as_tensor(rows)]].tolist())
@@ -55,7 +63,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[int], set[int]]]:
         return gradient(model, outer_set, loss)
 
     monkeypatch.setattr(Trainer, "set_weights", spy_weights)
-    monkeypatch.setattr(reweight, "outer_gradient", spy_gradient)
+    monkeypatch.setattr(derivative, "outer_gradient", spy_gradient)
     return iterations
 
 
@@ -64,7 +72,7 @@ def unique_words(n: int = 60) -> tuple[Encoded, nn.Module]:
     words = [f"unique{i}" for i in range(n)]
     vocabulary = Vocabulary(words)
     tam = TamConfig(embedding=4, hidden=3).build(vocabulary, 2, seed=0)
-    return encode(data.examples(words, np.arange(n) % 2, ("a", "b")), vocabulary), tam
+    return encode(examples.examples(words, np.arange(n) % 2, ("a", "b")), vocabulary), tam
 
 
 def test_the_papers_outer_set_is_trained_on(seen: list[tuple[set[int], set[int]]]) -> None:
@@ -121,13 +129,13 @@ def test_several_initialisations_take_turns(monkeypatch: pytest.MonkeyPatch) -> 
     tams = [TamConfig(embedding=8, hidden=8).build(keyword_vocabulary(), 2, seed=seed) for seed in (0, 1)]
     before = [{name: value.clone() for name, value in tam.state_dict().items()} for tam in tams]
     used: list[nn.Module] = []
-    gradient = reweight.outer_gradient
+    gradient = derivative.outer_gradient
 
     def spy(model: nn.Module, outer_set: Encoded, loss: Any) -> object:
         used.append(model)
         return gradient(model, outer_set, loss)
 
-    monkeypatch.setattr(reweight, "outer_gradient", spy)
+    monkeypatch.setattr(derivative, "outer_gradient", spy)
     learned = learn_weights(train_set, tam=tams, **(QUICK | {"iterations": 5}))
     assert used == [tams[0], tams[1], tams[0], tams[1], tams[0]]
     assert roc_auc_score(~wrong, learned.weights) > 0.9
@@ -179,9 +187,9 @@ def test_the_bag_drops_features_in_training_only() -> None:
 def test_the_bag_s_meta_gradient_is_that_of_float64_autograd() -> None:
     train_set = keyword_set(30)
     model = Bag(len(keyword_vocabulary()), 2, embedding=6, dropout=0.5)
-    direction, _ = reweight.outer_gradient(model, keyword_set(20, seed=1), cross_entropy)
-    along = reweight.directional(model, train_set, direction)
-    exact = reweight.directional(
+    direction, _ = derivative.outer_gradient(model, keyword_set(20, seed=1), cross_entropy)
+    along = derivative.directional(model, train_set, direction)
+    exact = derivative.directional(
         model.double(), train_set, {n: v.double() for n, v in direction.items()}, method="double_backward"
     )
     torch.testing.assert_close(along.double(), exact, rtol=1e-4, atol=1e-9)
@@ -201,25 +209,25 @@ def test_validation_rows_are_others_than_the_pools(store: Path) -> None:
     one = experiment()
     validation = one.validation("imdb")
     assert (validation.start, validation.rows) == (96, 24)
-    execute.execute([validation, one.synthetic("imdb")], progress=None)
-    pool, further = runs.load(one.synthetic("imdb")), runs.load(validation)
+    execution.execute([validation, one.synthetic("imdb")], progress=None)
+    pool, further = sources.load(one.synthetic("imdb")), sources.load(validation)
     assert len(further) == 24 and not set(further.texts) & set(pool.texts)
 
 
 def test_validation_rows_of_a_folder_are_disjoint_from_the_pool(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     everything = keyword_examples(50)
-    data.write_jsonl(folder / "imdb" / "gpt2-xl" / "train.jsonl", data.examples(
+    jsonl.write_jsonl(folder / "imdb" / "gpt2-xl" / "train.jsonl", examples.examples(
         [f"text {i}" for i in range(50)], everything.labels, ("negative", "positive")))  # fmt: skip
     (folder / "imdb" / "labels.json").write_text('["negative", "positive"]')
-    pool = runs.Synthetic("imdb", "gpt2-xl", "folder", 30, "f")
-    first, rest = runs.load(pool, str(folder)), runs.load(replace(pool, start=30, rows=20), str(folder))
+    pool = Synthetic("imdb", "gpt2-xl", "folder", 30, "f")
+    first, rest = sources.load(pool, str(folder)), sources.load(replace(pool, start=30, rows=20), str(folder))
     assert len(set(first.idx)) == 30 and set(first.idx) | set(rest.idx) == set(range(50))
-    with pytest.raises(data.DataMissing, match="51 rows by gpt2-xl for imdb are needed, there are 50"):
-        runs.load(replace(pool, start=30, rows=21), str(folder))
+    with pytest.raises(examples.DataMissing, match="51 rows by gpt2-xl for imdb are needed, there are 50"):
+        sources.load(replace(pool, start=30, rows=21), str(folder))
 
 
-def variants(seeds: tuple[int, ...] = (1,)) -> dict[str, list[runs.Run]]:
+def variants(seeds: tuple[int, ...] = (1,)) -> dict[str, list[Run]]:
     one = experiment()
     validation = one.validation("imdb")
     makes: dict[str, dict[str, Any]] = {"SunGen": {}, "held out": {"outer_draw": "held_out"}}
@@ -233,10 +241,10 @@ def variants(seeds: tuple[int, ...] = (1,)) -> dict[str, list[runs.Run]]:
 def test_the_robust_loss_is_4_times_the_missing_probability(store: Path) -> None:
     one = experiment()
     validation = one.validation("imdb")
-    linear = replace(one.linear(runs.LINEAR, "imdb", 1), test=validation)
-    records = execute.execute([linear, *variants()["SunGen"]], progress=None)
-    texts = runs.load(validation)
-    model = runs.tfidf_logreg.fit(runs.load(one.synthetic("imdb")))
+    linear = replace(one.linear(LINEAR, "imdb", 1), test=validation)
+    records = execution.execute([linear, *variants()["SunGen"]], progress=None)
+    texts = sources.load(validation)
+    model = runs.tfidf_logreg.fit(sources.load(one.synthetic("imdb")))
     given = runs.tfidf_logreg.probabilities(model, texts)[np.arange(24), texts.labels]
     assert records[linear].metrics["robust_loss"] == pytest.approx(4 * (1 - given).mean())
     assert 0 < records[variants()["SunGen"][0]].metrics["robust_loss"] < 4
@@ -248,22 +256,22 @@ def test_neither_weights_nor_the_choice_can_see_test_labels(store: Path, monkeyp
     def outcome() -> tuple[str, list[float], list[np.ndarray], list[float]]:
         specs = variants()
         gold = [experiment().sungen("imdb", "lstm", 1)]
-        records = execute.execute([spec for group in [*specs.values(), gold] for spec in group], jobs=1, progress=None)
+        records = execution.execute([spec for group in [*specs.values(), gold] for spec in group], jobs=1, progress=None)
         chosen = chosen_by_synthetic({name: [records[spec] for spec in group] for name, group in specs.items()})
         losses = [records[group[0]].metrics["robust_loss"] for group in specs.values()]
-        weights = [runs.learned(runs.weights_of(group[0])[0]).weights for group in specs.values()]
+        weights = [stages.learned(weights_of(group[0])[0]).weights for group in specs.values()]
         return chosen, losses, weights, [records[spec].accuracy for spec in gold]
 
     chosen, losses, weights, accuracy = outcome()
     gold = embedded.gold
 
-    def turned(task: str, split: str, rows: int) -> data.Examples:
+    def turned(task: str, split: str, rows: int) -> examples.Examples:
         found = gold(task, split, rows)
         return found.with_labels(1 - found.labels) if split == "test" else found
 
     monkeypatch.setattr(embedded, "gold", turned)
     monkeypatch.setenv("SUNGEN_STORE", str(store / "other"))
-    runs.load.cache_clear()
+    sources.load.cache_clear()
     again = outcome()
     assert (again[0], again[1]) == (chosen, losses)
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(again[2], weights, strict=True))
@@ -273,14 +281,14 @@ def test_neither_weights_nor_the_choice_can_see_test_labels(store: Path, monkeyp
 def test_the_choice_refuses_records_that_were_tested_on_gold_rows(store: Path) -> None:
     one = experiment()
     spec = one.zerogen("imdb", "lstm", 1)
-    records = execute.execute([spec, *variants()["SunGen"]], progress=None)
+    records = execution.execute([spec, *variants()["SunGen"]], progress=None)
     with pytest.raises(ValueError, match="ZeroGen: variants are chosen by synthetic rows"):
         chosen_by_synthetic({"SunGen": [records[variants()["SunGen"][0]]], "ZeroGen": [records[spec]]})
 
 
-def record(loss: float, diverged: str | None = None) -> runs.Record:
+def record(loss: float, diverged: str | None = None) -> Record:
     metrics = {} if diverged else {"robust_loss": loss}
-    return runs.Record("id", "run", {}, metrics, 0.0, "cpu", {}, "commit", diverged)
+    return Record("id", "run", {}, metrics, 0.0, "cpu", {}, "commit", diverged)
 
 
 def test_the_choice_is_the_least_mean_and_never_a_diverged_one() -> None:
@@ -294,21 +302,21 @@ def test_several_weights_are_averaged(store: Path) -> None:
     one = experiment()
     both = tuple(one.weights("imdb", "lstm", seed) for seed in (1, 2))
     spec = replace(one.sungen("imdb", "lstm", 1), weights=both)
-    assert runs.upstream(spec)[1:] == list(both) and runs.identify(spec) != runs.identify(one.sungen("imdb", "lstm", 1))
-    execute.execute([spec], progress=None)
-    expected = (runs.learned(both[0]).weights.astype(float) + runs.learned(both[1]).weights) / 2
-    assert runs._mean_weights(spec) == pytest.approx(expected, abs=1e-7)
+    assert upstream(spec)[1:] == list(both) and identify(spec) != identify(one.sungen("imdb", "lstm", 1))
+    execution.execute([spec], progress=None)
+    expected = (stages.learned(both[0]).weights.astype(float) + stages.learned(both[1]).weights) / 2
+    assert stages._mean_weights(spec) == pytest.approx(expected, abs=1e-7)
 
 
 def test_the_linear_model_takes_weights(store: Path) -> None:
     one = experiment()
     weights = one.weights("imdb", "lstm", 1)
-    spec = replace(one.linear(runs.LINEAR, "imdb", 1), weights=weights, selection="weighted", budget=None)
-    record = execute.execute([spec], progress=None)[spec]
-    pool, test = runs.load(one.synthetic("imdb")), runs.load(one.gold("imdb", "test"))
+    spec = replace(one.linear(LINEAR, "imdb", 1), weights=weights, selection="weighted", budget=None)
+    record = execution.execute([spec], progress=None)[spec]
+    pool, test = sources.load(one.synthetic("imdb")), sources.load(one.gold("imdb", "test"))
     vectors = runs.tfidf_logreg._pipeline()[0].fit(pool.texts)
     plain = LogisticRegression().fit(
-        vectors.transform(pool.texts), pool.labels, sample_weight=runs.learned(weights).weights
+        vectors.transform(pool.texts), pool.labels, sample_weight=stages.learned(weights).weights
     )
     assert record.correct().tolist() == (plain.predict(vectors.transform(test.texts)) == test.labels).tolist()
 
@@ -318,10 +326,10 @@ def test_the_linear_model_takes_weights(store: Path) -> None:
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 14])
 def test_class_noise_is_a_transition_within_the_limits(classes: int) -> None:
-    transition = theory.class_noise(0.3, classes)
+    transition = class_noise(0.3, classes)
     assert transition.sum(axis=1) == pytest.approx(np.ones(classes)) and (transition >= 0).all()
     assert theory.within_allowed_rates(transition)
-    assert not theory.within_allowed_rates(theory.class_noise(0.34, classes))
+    assert not theory.within_allowed_rates(class_noise(0.34, classes))
     if classes % 2 == 0:
         assert 1 - np.diag(transition).mean() == pytest.approx(0.3)
     assert [transition[i, (i + 1) % classes] for i in range(classes)] == pytest.approx(
@@ -332,33 +340,33 @@ def test_class_noise_is_a_transition_within_the_limits(classes: int) -> None:
 @pytest.mark.parametrize("rate", [-0.1, 0.7, 1.0])
 def test_an_impossible_noise_rate_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="needs a rate from 0 to 2/3"):
-        theory.class_noise(rate, 2)
+        class_noise(rate, 2)
 
 
 @pytest.mark.parametrize("noise", ["uniform", "class"])
 def test_planted_flips_follow_the_transition(noise: str) -> None:
-    clean = data.examples(["text"] * 40_000, np.arange(40_000) % 4, ("a", "b", "c", "d"))
-    transition = runs.NOISES[noise](0.3, 4)
-    noisy = data.with_noise(clean, transition, seed=0)
+    clean = examples.examples(["text"] * 40_000, np.arange(40_000) % 4, ("a", "b", "c", "d"))
+    transition = sources.NOISES[noise](0.3, 4)
+    noisy = with_noise(clean, transition, seed=0)
     counts = np.zeros((4, 4))
     np.add.at(counts, (clean.labels, noisy.labels), 1e-4)
     assert counts == pytest.approx(transition, abs=0.02)  # four standard deviations of a share of 10,000
     assert noisy.texts == clean.texts and not np.array_equal(
-        data.with_noise(clean, transition, seed=1).labels, noisy.labels
+        with_noise(clean, transition, seed=1).labels, noisy.labels
     )
 
 
 def test_noisy_gold_is_the_same_rows_with_other_labels(store: Path) -> None:
     one = experiment()
     spec = one.noisy_gold("imdb", rows=80, noise="uniform", rate=0.3)
-    noisy, clean = runs.load(spec), runs.load(replace(spec, noise=None, noise_rate=0.0))
+    noisy, clean = sources.load(spec), sources.load(replace(spec, noise=None, noise_rate=0.0))
     assert noisy.texts == clean.texts and 0.1 < (noisy.labels != clean.labels).mean() < 0.5
 
 
 @pytest.mark.parametrize("by", methods.TRUSTS)
 def test_methods_trust_right_labels_more_than_flipped_ones(by: str) -> None:
     pool = keyword_examples(240)
-    noisy = data.with_noise(pool, theory.uniform_noise(0.2, 2), seed=0)
+    noisy = with_noise(pool, uniform_noise(0.2, 2), seed=0)
     tam = TamConfig("lstm", embedding=8, hidden=8, lr=1e-2, epochs=4, batch_size=8)
     scores = methods.trust(by, noisy, tam=tam, seed=1)
     known = ~np.isnan(scores)
@@ -381,11 +389,11 @@ def test_noise_auc_is_scikit_learn_s_without_the_samples_that_nobody_judges(
 ) -> None:
     one = experiment()
     noisy = one.noisy_gold("imdb", rows=40, noise="uniform", rate=0.3)
-    spec = runs.Trust(noisy, "fit", one.profile.lstm, 1, "cpu")
-    right = runs.load(noisy).labels == runs.load(replace(noisy, noise=None, noise_rate=0.0)).labels
+    spec = Trust(noisy, "fit", one.profile.lstm, 1, "cpu")
+    right = sources.load(noisy).labels == sources.load(replace(noisy, noise=None, noise_rate=0.0)).labels
     scores = np.where(right, 0.2, 0.8)  # always wrong, but for two that are not judged and one tie
     scores[np.flatnonzero(right)[0]] = scores[np.flatnonzero(~right)[0]] = np.nan
-    monkeypatch.setattr(runs, "trust", lambda _: scores)
+    monkeypatch.setattr(stages, "trust", lambda _: scores)
     assert noise_auc(spec, {spec: record(0.0)}, None) == 0.0
     scores[np.flatnonzero(right)[1]] = 0.8  # level with all the wrong ones: half a win over each
     assert noise_auc(spec, {spec: record(0.0)}, None) == pytest.approx(0.5 / (right.sum() - 1))
@@ -412,22 +420,22 @@ def test_an_unknown_trust_is_refused() -> None:
 def test_trust_is_a_stage_of_its_own(store: Path) -> None:
     one = experiment()
     noisy = one.noisy_gold("imdb", rows=60, noise="class", rate=0.3)
-    spec = runs.Trust(noisy, "cleanlab", one.profile.lstm, 1, "cpu")
-    execute.execute([spec], progress=None)
-    assert runs.trust(spec) == pytest.approx(methods.trust("cleanlab", runs.load(noisy), tam=one.profile.lstm, seed=1))
+    spec = Trust(noisy, "cleanlab", one.profile.lstm, 1, "cpu")
+    execution.execute([spec], progress=None)
+    assert stages.trust(spec) == pytest.approx(methods.trust("cleanlab", sources.load(noisy), tam=one.profile.lstm, seed=1))
 
 
 def test_a_raised_revision_makes_trust_anew(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
     noisy = one.noisy_gold("imdb", rows=60, noise="class", rate=0.3)
 
-    def spec() -> runs.Trust:
-        return runs.Trust(noisy, "cleanlab", one.profile.lstm, 1, "cpu")
+    def spec() -> Trust:
+        return Trust(noisy, "cleanlab", one.profile.lstm, 1, "cpu")
 
-    execute.execute([spec()], progress=None)
-    assert runs.find(spec()) is not None
-    monkeypatch.setitem(runs.REVISIONS, "trust", 2)
-    assert runs.find(spec()) is None
+    execution.execute([spec()], progress=None)
+    assert find(spec()) is not None
+    monkeypatch.setitem(REVISIONS, "trust", 2)
+    assert find(spec()) is None
 
 
 # --- the notebooks' parameters ----------------------------------------------------------------------------------------
@@ -440,11 +448,11 @@ def test_noise_is_planted_on_tasks_that_have_gold_texts_only(
     """A folder with no synthetic text at all: this notebook needs none. The outer set is half of the rows that there
     are, which may be fewer than were asked for."""
     for split in ("train", "test"):
-        data.write_jsonl(tmp_path / "subj" / "std" / f"{split}.jsonl", embedded.gold("subj", split, 40))
+        jsonl.write_jsonl(tmp_path / "subj" / "std" / f"{split}.jsonl", embedded.gold("subj", split, 40))
     (tmp_path / "subj" / "labels.json").write_text('["subjective", "objective"]')
     parameters = {"profile": "small", "data_dir": str(tmp_path), "rows": rows}
-    specs = plan.planned(suite.NOTEBOOKS / "noise_recovery.ipynb", parameters, anywhere=False)
-    weights = [spec for spec in specs if isinstance(spec, runs.Weights)]
+    specs = plan.planned(notebooks.NOTEBOOKS / "noise_recovery.ipynb", parameters, anywhere=False)
+    weights = [spec for spec in specs if isinstance(spec, Weights)]
     assert {spec.train.task for spec in weights} == {"subj"} and len(weights) == 2 * 3 * 3
     assert {(spec.outer_size, spec.tam.kind) for spec in weights} == {(outer, "bag")}
 
@@ -452,4 +460,4 @@ def test_noise_is_planted_on_tasks_that_have_gold_texts_only(
 @pytest.mark.parametrize("options", [["held-out"], [["held_out"]], [], "centred"])
 def test_unknown_options_are_refused(options: object) -> None:
     with pytest.raises(ParameterError, match="options must be None or a list of some of held_out, swapped"):
-        plan.planned(suite.NOTEBOOKS / "variants.ipynb", {"options": options})
+        plan.planned(notebooks.NOTEBOOKS / "variants.ipynb", {"options": options})

@@ -17,23 +17,26 @@ from conftest import KEYWORDS, keyword_examples
 from datasets import ClassLabel, Dataset, Features, Value
 from sklearn.metrics import roc_auc_score
 
-from sungen_lib import files, own_data, quality, report, reweight, show, suite
-from sungen_lib.data import DataError, DataMissing, examples
+from sungen_lib import derivative, learn, reweight, show
 from sungen_lib.encode import Encoded
-from sungen_lib.experiments import Experiment, ParameterError, optional_positive_integer, positive_integer
+from sungen_lib.lab import figures, notebooks, quality, your_data
+from sungen_lib.lab.experiment import Experiment
+from sungen_lib.lab.parameters import ParameterError, optional_positive_integer, positive_integer
 from sungen_lib.reweight import LearnedWeights
+from sungen_lib.texts import files
+from sungen_lib.texts.examples import DataError, DataMissing, examples
 from sungen_lib.train import Diverged
 
-NOTEBOOK = suite.NOTEBOOKS / "your_data.ipynb"
+NOTEBOOK = notebooks.NOTEBOOKS / "your_data.ipynb"
 CHECKS: dict[str, Any] = {
-    "data": own_data.file_or_hub,
-    "test": own_data.file_or_hub,
-    "labels": own_data.label_names,
-    "text": own_data.column,
-    "label": own_data.column,
+    "data": your_data.file_or_hub,
+    "test": your_data.file_or_hub,
+    "labels": your_data.label_names,
+    "text": your_data.column,
+    "label": your_data.column,
     "budget": optional_positive_integer,
     "iterations": optional_positive_integer,
-    "centred": own_data.yes_or_no,
+    "centred": your_data.yes_or_no,
     "seed": positive_integer,
 }
 
@@ -104,7 +107,7 @@ def test_an_own_file_gets_weights_and_a_subset(ending: str, place: Path, capsys:
 
 def test_papermill_runs_it_and_shows_one_picture(place: Path) -> None:
     own = {"data": write(place / "mine.csv"), "out": str(place / "out"), "profile": "tiny"}
-    assert suite.execute(NOTEBOOK, place / "done.ipynb", own, store=place / "store") is None
+    assert notebooks.execute(NOTEBOOK, place / "done.ipynb", own, store=place / "store") is None
     cells = json.loads((place / "done.ipynb").read_text(encoding="utf-8"))["cells"]
     bundles = [output["data"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
     assert sum("image/png" in bundle for bundle in bundles) == 1
@@ -128,11 +131,11 @@ def test_whoever_watches_sees_more_pictures(place: Path, monkeypatch: pytest.Mon
 
 
 def test_a_run_that_was_cut_off_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reweight, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(learn, "CHECKPOINT_SECONDS", 0.0)
     mine = write(place / "mine.csv")
     whole = experiment(data=mine, iterations=5, out=str(place / "whole"))
-    texts = own_data.read(whole, Path(mine))
-    expected = own_data.learn(whole, texts)
+    texts = your_data.read(whole, Path(mine))
+    expected = your_data.learn(whole, texts)
     cut = experiment(data=mine, iterations=5, out=str(place / "cut"))
 
     def stop(learned: LearnedWeights) -> None:
@@ -140,9 +143,9 @@ def test_a_run_that_was_cut_off_goes_on(place: Path, monkeypatch: pytest.MonkeyP
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        own_data.learn(cut, texts, on_iteration=stop)
+        your_data.learn(cut, texts, on_iteration=stop)
     seen: list[LearnedWeights] = []
-    found = own_data.learn(cut, texts, on_iteration=seen.append)
+    found = your_data.learn(cut, texts, on_iteration=seen.append)
     assert [len(learned.history) for learned in seen] == [4, 5]
     assert np.array_equal(seen[-1].weights, found.weights) and np.array_equal(found.weights, expected.weights)
     assert not np.array_equal(seen[0].weights, found.weights)
@@ -152,9 +155,9 @@ def test_another_seed_or_file_is_another_run(place: Path) -> None:
     mine = write(place / "mine.csv")
     for changes in ({}, {"seed": 2}, {"iterations": 1}):
         one = experiment(data=mine, out=str(place / "out"), **changes)
-        own_data.learn(one, own_data.read(one, Path(mine)))
+        your_data.learn(one, your_data.read(one, Path(mine)))
     write(place / "mine.csv", seed=5)
-    own_data.learn(one, own_data.read(one, Path(mine)))
+    your_data.learn(one, your_data.read(one, Path(mine)))
     assert len(list((place / "out" / "mine").glob("checkpoint-*"))) == 4
 
 
@@ -223,7 +226,7 @@ def test_a_file_of_another_kind_is_refused(place: Path) -> None:
 def test_a_hub_that_cannot_be_reached(place: Path) -> None:
     one = experiment(data="nobody/nothing", out=str(place / "out"))
     with pytest.raises(DataMissing, match=r"hub's 'nobody/nothing' cannot be reached .*; go online, or name a file$"):
-        own_data.locate(one)
+        your_data.locate(one)
     assert not list(place.glob("out/*/*"))
 
 
@@ -245,11 +248,11 @@ def test_a_bad_test_file_costs_no_weights(changes: dict[str, Any], words: str, p
 def test_labels_of_a_test_file_are_followed_by_name(place: Path) -> None:
     one = experiment()
     texts = examples(["x", "y"], [0, 1], ["superb", "awful"])  # not the alphabet's order
-    found = own_data.read_test(one, write(place / "gold.csv", 4), texts)
+    found = your_data.read_test(one, write(place / "gold.csv", 4), texts)
     assert found.label_names == texts.label_names and found.labels.tolist() == [1, 0, 1, 0]
     (place / "pairs.csv").write_text("text1,text2,label\na,b,awful\nc,d,superb\n", encoding="utf-8")
     with pytest.raises(DataError, match="pairs go with pairs only"):
-        own_data.read_test(one, str(place / "pairs.csv"), texts)
+        your_data.read_test(one, str(place / "pairs.csv"), texts)
 
 
 def test_the_weights_find_planted_noise(place: Path) -> None:
@@ -258,7 +261,7 @@ def test_the_weights_find_planted_noise(place: Path) -> None:
     flipped = np.arange(400) % 10 < 2
     names = [KEYWORDS[label] for label in np.where(flipped, 1 - clean.labels, clean.labels)]
     one = experiment(data=write(place / "mine.csv", 400, label=names), profile="embedded", out=str(place / "out"))
-    learned = own_data.learn(one, own_data.read(one, place / "mine.csv"))
+    learned = your_data.learn(one, your_data.read(one, place / "mine.csv"))
     assert np.median(learned.weights[flipped]) + 0.3 < np.median(learned.weights[~flipped])
 
 
@@ -273,10 +276,10 @@ def test_a_small_file_gets_weights_of_its_texts_and_not_of_its_labels(
 
     def auc() -> float:
         one = experiment(data=mine, profile="embedded", out=str(place / "out"))
-        return float(roc_auc_score(~flipped, own_data.learn(one, own_data.read(one, Path(mine))).weights))
+        return float(roc_auc_score(~flipped, your_data.learn(one, your_data.read(one, Path(mine))).weights))
 
     assert auc() > 0.9
-    monkeypatch.setattr(own_data, "STEPS", 1)  # one epoch an iteration: the weights are the labels'
+    monkeypatch.setattr(your_data, "STEPS", 1)  # one epoch an iteration: the weights are the labels'
     assert auc() < 0.6
 
 
@@ -286,7 +289,7 @@ def test_weights_that_tell_only_labels_apart_are_diverged(place: Path, monkeypat
     def for_one_label(model: object, data: Encoded, *_: object, **__: object) -> torch.Tensor:
         return 1.0 - 2.0 * data.labels
 
-    monkeypatch.setattr(reweight, "directional", for_one_label)
+    monkeypatch.setattr(derivative, "directional", for_one_label)
     with pytest.raises(Diverged, match=r"only one class has weights left after iteration \d+: .*take class means off"):
         run(place, data=mine, iterations=20)
     assert not (place / "out" / "mine" / "weights.parquet").exists()
@@ -309,14 +312,14 @@ def test_two_data_sets_of_one_name_are_two(place: Path) -> None:
     texts = []
     for owner in "ab":
         one = experiment(data=str(place / owner / "reviews"), out=str(place / "out"))
-        texts.append(own_data.read(one, own_data.locate(one)[0]).texts)
+        texts.append(your_data.read(one, your_data.locate(one)[0]).texts)
     assert texts[0] != texts[1]
 
 
 def test_a_file_s_name_is_no_formula(place: Path) -> None:
     history = [reweight.Iteration(1, 1.0, 0.5, 0.5, 0.1)]
-    figure = report.weights_figure(LearnedWeights(np.linspace(0, 1, 9), {}, history), title="cost_$5_and_$6_.csv")
-    report.write_png(figure, place / "weights.png")
+    figure = figures.weights_figure(LearnedWeights(np.linspace(0, 1, 9), {}, history), title="cost_$5_and_$6_.csv")
+    figures.write_png(figure, place / "weights.png")
     assert (place / "weights.png").stat().st_size > 1000
 
 

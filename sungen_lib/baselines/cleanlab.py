@@ -8,23 +8,35 @@ TF-IDF and logistic regression, whichever model is trained on what is kept: chea
 from __future__ import annotations
 
 import numpy as np
-from cleanlab.filter import find_label_issues
-from cleanlab.rank import get_label_quality_scores
 
 from sungen_lib.baselines import tfidf_logreg
-from sungen_lib.data import Examples
+from sungen_lib.models import TamConfig
+from sungen_lib.texts.examples import Examples
+
+FOLDS = 5
 
 
-def keep(train: Examples, *, folds: int = 5, seed: int = 0) -> np.ndarray:
+def keep(train: Examples, *, seed: int = 0) -> np.ndarray:
     """Sorted indices of the samples without a label issue; ``seed`` decides the folds.
 
-    Raises ``ValueError`` if a class has fewer samples than ``folds``.
+    Raises ``ValueError`` if a class has fewer samples than ``FOLDS``.
     """
-    probabilities = tfidf_logreg.out_of_fold(train, folds=folds, seed=seed)
+    from cleanlab.filter import find_label_issues  # cleanlab takes four seconds to import
+
+    probabilities = tfidf_logreg.out_of_fold(train, folds=FOLDS, seed=seed)
     # One process: forked workers would cost more than the filter and do not mix with torch's threads.
     return np.flatnonzero(~find_label_issues(train.labels, probabilities, n_jobs=1))
 
 
-def quality(train: Examples, *, folds: int = 5, seed: int = 0) -> np.ndarray:
+def select(
+    texts: Examples, *, budget: int | None = None, tam: TamConfig | None = None, seed: int = 0, device: str = "cpu"
+) -> np.ndarray:
+    """``keep``, at most ``budget`` of them; the linear model is the filter whatever the TAM and the device."""
+    return keep(texts, seed=seed)[:budget]
+
+
+def score(texts: Examples, *, tam: TamConfig | None = None, seed: int = 0, device: str = "cpu") -> np.ndarray:
     """(N,) cleanlab's label quality in [0, 1] (its default: the given label's out-of-fold probability)."""
-    return np.asarray(get_label_quality_scores(train.labels, tfidf_logreg.out_of_fold(train, folds=folds, seed=seed)))
+    from cleanlab.rank import get_label_quality_scores
+
+    return np.asarray(get_label_quality_scores(texts.labels, tfidf_logreg.out_of_fold(texts, folds=FOLDS, seed=seed)))

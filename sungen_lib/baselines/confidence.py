@@ -15,8 +15,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from sungen_lib import train
+from sungen_lib import subset, train
+from sungen_lib.baselines import tfidf_logreg
 from sungen_lib.encode import Encoded
+from sungen_lib.models import TamConfig
+from sungen_lib.texts.examples import Examples
 
 
 @dataclass(frozen=True)
@@ -53,3 +56,28 @@ def cartography(
     ]
     course = torch.stack(probabilities).cpu().numpy()
     return Cartography(confidence=course.mean(axis=0), variability=course.std(axis=0))
+
+
+def score(texts: Examples, *, tam: TamConfig, seed: int = 0, device: str = "cpu") -> np.ndarray:
+    """(N,) the confidence in each label of ``texts``, by a fresh ``tam``."""
+    model, data, _ = tam.prepare(texts, seed=seed, device=device)
+    return cartography(model, data, seed=seed, **tam.training).confidence
+
+
+def select(
+    texts: Examples, *, budget: int | None = None, tam: TamConfig, seed: int = 0, device: str = "cpu"
+) -> np.ndarray:
+    """Sorted indices of the ``budget`` most confident samples.
+
+    Without a budget the number is unknown too, so it is the share of labels that out-of-fold predictions do not
+    contradict (``tfidf_logreg.noise_rate``).
+    """
+    budget = budget or round((1 - tfidf_logreg.noise_rate(texts)) * len(texts))
+    return np.sort(subset.top(score(texts, tam=tam, seed=seed, device=device), budget))
+
+
+def after_training(texts: Examples, *, tam: TamConfig, seed: int = 0, device: str = "cpu") -> np.ndarray:
+    """(N,) the given label's probability after plain training, by the model that was trained on it."""
+    model, data, _ = tam.prepare(texts, seed=seed, device=device)
+    train.fit(model, data, seed=seed, **tam.training)
+    return train.label_probabilities(model, data)

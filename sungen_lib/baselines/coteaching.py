@@ -3,31 +3,25 @@ Labels", Algorithm 1.
 
 Two networks see the same batches; each is trained on the share R(t) of a batch in which the *other* finds the smallest
 losses. SunGen's Appendix F.2 fixes two networks, selection by loss, 200k synthetic samples, and synthetic data where
-Han et al. would use clean ones. Ours, since nobody states them: the forget rate tau is ``estimate_noise_rate``; it is
-reached after ``ramp_epochs`` = 2 epochs (Han et al.: 10 of 200) because the TAM is trained for 5 only; the first of
+Han et al. would use clean ones. Ours, since nobody states them: the forget rate tau is ``tfidf_logreg.noise_rate``; it
+is reached after ``ramp_epochs`` = 2 epochs (Han et al.: 10 of 200) because the TAM is trained for 5 only; the first of
 the two networks is the one to evaluate.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sungen_lib.baselines import tfidf_logreg
-from sungen_lib.data import Examples
 from sungen_lib.encode import Encoded
+from sungen_lib.fast import arithmetic
 from sungen_lib.losses import cross_entropy
-from sungen_lib.train import Epoch, Trainer, arithmetic, derived_seed
-
-
-def estimate_noise_rate(train: Examples, *, folds: int = 5, seed: int = 0) -> float:
-    """The noise rate, in [0, 1], without clean labels: how often five-fold TF-IDF logistic regression contradicts the
-    given label of a sample it was not trained on.
-
-    That counts the linear model's own mistakes as noise, so where the task is hard for it, it errs upwards.
-    """
-    probabilities = tfidf_logreg.out_of_fold(train, folds=folds, seed=seed)
-    return float((probabilities.argmax(axis=1) != train.labels).mean())
+from sungen_lib.models import Prepared, TamConfig
+from sungen_lib.seeds import derived_seed
+from sungen_lib.texts.examples import Examples
+from sungen_lib.train import Epoch, Trainer, label_probabilities
 
 
 def remember_rate(finished: int, *, forget_rate: float, ramp_epochs: int) -> float:
@@ -98,3 +92,17 @@ class CoTrainer(Trainer):
 
 def _mean(values: Tensor, chosen: Tensor) -> Tensor:
     return (values * chosen).sum() / chosen.sum()
+
+
+def train_tam(prepared: Prepared, texts: Examples, *, tam: TamConfig, seed: int) -> list[Epoch]:
+    """Co-teaching with a second network from another seed, and the estimated noise rate as forget rate."""
+    peer = tam.build(prepared.tokenizer, prepared.data.classes, seed=derived_seed(seed, 2))
+    rate = tfidf_logreg.noise_rate(texts)
+    return train(prepared.model, peer, prepared.data, forget_rate=rate, seed=seed, **tam.training)
+
+
+def score(texts: Examples, *, tam: TamConfig, seed: int = 0, device: str = "cpu") -> np.ndarray:
+    """(N,) the given label's probability by the first network after training."""
+    prepared = tam.prepare(texts, seed=seed, device=device)
+    train_tam(prepared, texts, tam=tam, seed=seed)
+    return label_probabilities(prepared.model, prepared.data)

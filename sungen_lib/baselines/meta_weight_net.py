@@ -8,7 +8,7 @@ moves Theta down the gradient of the meta loss at theta', a batch of the meta se
 
     grad_Theta L_meta(theta') = -(alpha / B) sum_i <grad L_meta(theta'), grad l_i(theta)> grad_Theta V(l_i; Theta),
 
-exact and without double backward (the inner products come from ``reweight.directional``), and then trains theta with
+exact and without double backward (the inner products come from ``derivative.directional``), and then trains theta with
 the new V's weights. From their paper: V is 1-100-1 with a ReLU and a sigmoid, Adam 1e-3 with weight decay 1e-4 trains
 it, alpha is 0.1, weights are not normalised. SunGen's Appendix F.2 fixes 200k synthetic samples and a part of the
 synthetic data, instead of clean samples, as the meta set.
@@ -26,10 +26,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sungen_lib.derivative import directional, outer_gradient
 from sungen_lib.encode import Encoded, shuffled_batches
+from sungen_lib.fast import arithmetic
 from sungen_lib.losses import cross_entropy
-from sungen_lib.reweight import directional, outer_gradient
-from sungen_lib.train import Epoch, Trainer, arithmetic, derived_seed
+from sungen_lib.models import Prepared, TamConfig
+from sungen_lib.seeds import derived_seed
+from sungen_lib.texts.examples import Examples
+from sungen_lib.train import Epoch, Trainer
+
+META_SHARE = 0.1  # of the rows are the meta set; Appendix F.2 says "a part of synthetic data"
 
 
 class WeightNet(nn.Module):
@@ -51,7 +57,7 @@ def meta_gradient(
     """Gradient of the meta loss at theta' by each of ``net``'s parameters; ``model`` is left as found, to the bit.
 
     ``batch`` and ``meta_batch``: the B samples and the meta samples of this step, as sets of their own. ``method`` is
-    ``reweight.directional``'s.
+    ``derivative.directional``'s.
     """
 
     def weighted(logits: Tensor, labels: Tensor) -> Tensor:
@@ -161,3 +167,21 @@ def _endless(sizes: np.ndarray, batch_size: int, rng: np.random.Generator) -> It
     """Batches of one shuffled pass after the other."""
     while True:
         yield from shuffled_batches(sizes, batch_size, rng)
+
+
+def train_tam(prepared: Prepared, texts: Examples, *, tam: TamConfig, seed: int) -> list[Epoch]:
+    """Train on nine tenths of the rows; the last tenth is the meta set."""
+    return train(prepared.model, *_without_meta(prepared.data), seed=seed, **tam.training)[0]
+
+
+def score(texts: Examples, *, tam: TamConfig, seed: int = 0, device: str = "cpu") -> np.ndarray:
+    """(N,) each sample's weight in the last epoch; NaN for the meta set, which has none."""
+    model, data, _ = tam.prepare(texts, seed=seed, device=device)
+    _, weights = train(model, *_without_meta(data), seed=seed, **tam.training)
+    return np.concatenate([weights, np.full(len(data) - len(weights), np.nan, dtype=weights.dtype)])
+
+
+def _without_meta(data: Encoded) -> tuple[Encoded, Encoded]:
+    """The rows to train on, and the meta set."""
+    cut = round((1 - META_SHARE) * len(data))
+    return data.select(np.arange(cut)), data.select(np.arange(cut, len(data)))

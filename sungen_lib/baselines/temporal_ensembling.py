@@ -20,7 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from sungen_lib.encode import Encoded
-from sungen_lib.train import Epoch, Trainer, arithmetic, derived_seed
+from sungen_lib.fast import arithmetic
+from sungen_lib.models import Prepared, TamConfig
+from sungen_lib.seeds import derived_seed
+from sungen_lib.texts.examples import Examples
+from sungen_lib.train import Epoch, Trainer
 
 
 def unsupervised_weight(finished: int, *, max_weight: float = 30.0, ramp_epochs: int = 2) -> float:
@@ -93,3 +97,8 @@ class EnsemblingTrainer(Trainer):
         """Z <- alpha Z + (1 - alpha) z, and the targets Z / (1 - alpha^t) for the next epoch, t = ``finished``."""
         self.ensemble.lerp_(self.outputs, 1 - alpha)
         self.targets.copy_(self.ensemble / (1 - alpha**finished))
+
+
+def train_tam(prepared: Prepared, texts: Examples, *, tam: TamConfig, seed: int) -> list[Epoch]:
+    """Train with the defaults of ``train``."""
+    return train(prepared.model, prepared.data, seed=seed, **tam.training)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sungen_lib.data import Examples
+from sungen_lib.texts.examples import Examples
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -53,6 +53,16 @@ def out_of_fold(train: Examples, *, folds: int = 5, seed: int = 0) -> np.ndarray
         _pipeline(), _texts(train), train.labels, cv=splits, method="predict_proba"
     )
     return probabilities
+
+
+def noise_rate(train: Examples, *, folds: int = 5, seed: int = 0) -> float:
+    """The noise rate, in [0, 1], without clean labels: how often five-fold TF-IDF logistic regression contradicts the
+    given label of a sample it was not trained on.
+
+    That counts the linear model's own mistakes as noise, so where the task is hard for it, it errs upwards.
+    """
+    probabilities = out_of_fold(train, folds=folds, seed=seed)
+    return float((probabilities.argmax(axis=1) != train.labels).mean())
 
 
 def _pipeline() -> Pipeline:

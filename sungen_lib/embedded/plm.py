@@ -20,8 +20,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sungen_lib import tasks
 from sungen_lib.embedded import world
+from sungen_lib.texts import tasks
 
 FOLDER = Path(__file__).parent / "weights"
 PIECE = r" ?[\w'-]+|[^\w\s]|\s"  # words carry the space before them, so that decoding is plain concatenation

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from sungen_lib import tasks
 from sungen_lib.embedded.engine import Grammar, Source
 from sungen_lib.embedded.opinion import SKELETON, Reader
+from sungen_lib.texts import tasks
 
 RULES = {
     **SKELETON,

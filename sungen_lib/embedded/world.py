@@ -12,10 +12,10 @@ from random import Random
 
 import numpy as np
 
-from sungen_lib import tasks
-from sungen_lib.data import Examples, examples
 from sungen_lib.embedded import meta, movies, news, ontology, pairs, products, restaurants, subjectivity
 from sungen_lib.embedded.engine import ZIPF, Grammar, Source
+from sungen_lib.texts import tasks
+from sungen_lib.texts.examples import Examples, examples
 
 # How often the PLM's training text disobeys its prompt. Fixed before the first SunGen run; never changed for a result.
 NOISY_Y = 0.20  # the text is of another class of the same task

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from conftest import keyword_examples, keyword_set, keyword_vocabulary
 
-from sungen_lib.data import write_jsonl, write_text
+from sungen_lib.learn import learn_weights, load_weights
 from sungen_lib.models import TamConfig
-from sungen_lib.reweight import learn_weights, load_weights
+from sungen_lib.storage import write_text
+from sungen_lib.texts.jsonl import write_jsonl
 
 ROOM = 3_000  # bytes: more than a small file, less than what the tests write
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sungen_lib import embedded, tasks
-from sungen_lib.data import write_jsonl
-from sungen_lib.generate import Sampling, generate
+from sungen_lib import embedded
+from sungen_lib.texts import tasks
+from sungen_lib.texts.generation import generate
+from sungen_lib.texts.jsonl import write_jsonl
+from sungen_lib.texts.writer import Sampling
 
 KILLS = 20
 LAZY = ["transformers.models.gpt2.modeling_gpt2", "transformers.generation", "transformers.tokenization_utils_fast"]

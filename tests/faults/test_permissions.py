@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 from conftest import keyword_examples, keyword_set, keyword_vocabulary
 
-from sungen_lib import runs, suite
-from sungen_lib.data import write_jsonl, write_text
-from sungen_lib.experiments import Experiment
-from sungen_lib.generate import Sampling
+from sungen_lib.lab import execution, suite
+from sungen_lib.lab.experiment import Experiment
+from sungen_lib.lab.specs import Synthetic
+from sungen_lib.learn import learn_weights
 from sungen_lib.models import TamConfig
-from sungen_lib.reweight import learn_weights
-from sungen_lib.runs import Synthetic
+from sungen_lib.storage import write_text
+from sungen_lib.texts.jsonl import write_jsonl
+from sungen_lib.texts.writer import Sampling
 
 NOBODY = 65534
 
@@ -68,7 +69,7 @@ def learn(folder: Path) -> object:
 
 def generated(folder: Path) -> object:
     os.environ["SUNGEN_STORE"] = str(folder / "store")
-    return runs.compute(Synthetic("subj", "embedded", "embedded", 20, "", Sampling()))
+    return execution.compute(Synthetic("subj", "embedded", "embedded", 20, "", Sampling()))
 
 
 def chosen(folder: Path) -> object:

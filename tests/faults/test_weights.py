@@ -16,13 +16,14 @@ import pytest
 import torch
 from test_generation import write_texts
 
-from sungen_lib import embedded, reweight, runs
-from sungen_lib.data import write_text
+from sungen_lib import derivative, embedded
 from sungen_lib.encode import encode
-from sungen_lib.generate import Sampling
+from sungen_lib.lab import execution
+from sungen_lib.lab.specs import Gold, Run
+from sungen_lib.learn import learn_weights
 from sungen_lib.models import TamConfig
-from sungen_lib.reweight import learn_weights
-from sungen_lib.runs import Gold, Run
+from sungen_lib.storage import write_text
+from sungen_lib.texts.writer import Sampling
 
 Context = multiprocessing.context.ForkServerContext
 KILLS = 5
@@ -35,15 +36,15 @@ def learn(folder: Path) -> None:
     """Weights with a checkpoint after each iteration; an iteration that is begun leaves a line in ``begun``."""
     torch.set_num_threads(1)
     folder.mkdir(exist_ok=True)
-    reweight.CHECKPOINT_SECONDS = -1.0
-    gradient = reweight.outer_gradient
+    CHECKPOINT_SECONDS = -1.0
+    gradient = derivative.outer_gradient
 
     def noted(*arguments: object) -> object:
         with (folder / "begun").open("a") as log:
             log.write("x\n")
         return gradient(*arguments)  # type: ignore[arg-type]
 
-    reweight.outer_gradient = noted  # type: ignore[assignment]
+    derivative.outer_gradient = noted  # type: ignore[assignment]
     rows = embedded.gold("imdb", "train", 300)
     tokenizer = TAM.tokenizer(rows)
     learned = learn_weights(
@@ -62,7 +63,7 @@ def run(folder: Path) -> None:
     """A TAM trained and tested; its record less the clock."""
     os.environ["SUNGEN_STORE"] = str(folder / "store")
     train, test = (Gold("imdb", split, "embedded", 300, embedded.fingerprint()) for split in ("train", "test"))
-    record = runs.compute(Run("gold", test, "cpu", train, TAM, seed=1))
+    record = execution.compute(Run("gold", test, "cpu", train, TAM, seed=1))
     curve = [{**epoch, "seconds": 0} for epoch in record.metrics["curve"]]
     write_text(folder / "result.json", json.dumps([record.id, record.metrics | {"curve": curve}, record.files]))
 

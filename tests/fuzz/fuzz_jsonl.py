@@ -15,8 +15,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from sungen_lib import data
-from sungen_lib.data import DataError, Examples, import_synthetic, read_jsonl, write_jsonl
+from sungen_lib.texts.examples import DataError, Examples
+from sungen_lib.texts.imported import import_synthetic
+from sungen_lib.texts.jsonl import read_jsonl, write_jsonl
 
 NAMES = ("negative", "positive")
 MAGIC = {b"\x1f\x8b": ".gz", b"\xfd7zXZ": ".xz"}  # how packed files begin

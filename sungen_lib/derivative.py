@@ -1,0 +1,259 @@
+"""Line 4 of Algorithm 1: the gradient of the outer loss, and the derivative of every sample's loss along it.
+
+The meta-gradient of Eqn. 11, taken at the trained parameters and with its sign, is
+
+    g_i = d/dw_i L_robust(theta - lr * grad sum_j w_j l_j(theta) / S) = -(lr / S) <v, grad l_i(theta)>,   S = sum_j w_j,
+
+with S held constant and v the gradient of L_robust. ``<v, grad l_i>`` is the derivative of l_i along v: two forward
+passes by central difference, or exactly with dual numbers. No per-sample gradient is ever formed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sungen_lib.encode import PAD, Batch, Encoded, sorted_batches
+from sungen_lib.fast import arithmetic, evaluation_batch_size, one_thread, over_batches
+from sungen_lib.losses import Loss, cross_entropy, reverse_cross_entropy
+from sungen_lib.models import BiLSTM, Encoder
+
+METHODS = ("difference", "dual", "double_backward")
+RADIUS = 0.002  # length of the central difference's step in parameter space: below is rounding, above truncation
+GUARD_ROWS, GUARD_LIMIT = 1024, 1e-3  # rows that the difference is checked on, and the relative error it may have
+
+
+def _parameters(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _without_dropout(model: nn.Module) -> None:
+    # cuDNN refuses to differentiate an LSTM in evaluation mode; the BiLSTM has no dropout to turn off.
+    model.train(isinstance(model, BiLSTM))
+
+
+def outer_gradient(model: nn.Module, outer_set: Encoded, loss: Loss) -> tuple[dict[str, Tensor], float]:
+    """Gradient of the mean ``loss`` over ``outer_set`` by each parameter, and that mean; dropout off."""
+    _without_dropout(model)
+    parameters = _parameters(model)
+    gradient = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    total = torch.zeros((), device=outer_set.device)
+
+    def of_batch(rows: np.ndarray) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        batch = outer_set.batch(rows)
+        value = loss(model(batch), batch.labels).sum() / len(outer_set)
+        return value.detach(), torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+
+    with arithmetic(outer_set.device):
+        for value, parts in over_batches(of_batch, outer_set, model):
+            total += value
+            for name, part in zip(gradient, parts, strict=True):
+                if part is not None:
+                    gradient[name] += part
+    return gradient, float(total)
+
+
+def default_method(model: nn.Module) -> str:
+    """The fastest way to the derivative whose relative error stays below 1e-3.
+
+    For an encoder the difference is not good enough: DistilBERT's classifier has a ReLU, and a step across its kink
+    costs up to a few per cent. Dual numbers take 1.7 times as long there, little beside an epoch of training.
+    """
+    return "difference" if isinstance(model, BiLSTM) else "dual"
+
+
+def checked_method(method: str) -> str:
+    """``method``, if it is one of ``METHODS``; else ``ValueError``."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    return method
+
+
+def directional(
+    model: nn.Module,
+    data: Encoded,
+    direction: dict[str, Tensor],
+    *,
+    method: str | None = None,
+    loss: Loss = cross_entropy,
+) -> Tensor:
+    """``<direction, grad loss_i>`` for each sample, (N,) in the order of ``data``; the parameters are left as found.
+
+    ``method``: "difference" (two forward passes), "dual" (exact to rounding), "double_backward" (the textbook way,
+    slow, for tests and benchmarks), or ``None`` for ``default_method``.
+    """
+    method = checked_method(method or default_method(model))
+    _without_dropout(model)
+    compute = {"difference": _difference, "dual": _dual, "double_backward": _double_backward}[method]
+    with arithmetic(data.device):
+        return compute(model, data, direction, loss)
+
+
+def _difference(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: Loss) -> Tensor:
+    norm = torch.sqrt(sum((d.double() ** 2).sum() for d in direction.values()))  # type: ignore[arg-type]
+    if not float(norm) > 0:  # a zero direction has zero derivative; NaN falls through to the caller's check
+        return torch.full((len(data),), float(norm), device=data.device)
+    step = RADIUS / norm
+    with torch.no_grad(), _restored(model) as start:
+        _move(model, start, direction, step)
+        ahead = _losses(model, data, loss)
+        _move(model, start, direction, -step)
+        return ((ahead - _losses(model, data, loss)) / (2 * step)).to(next(iter(direction.values())).dtype)
+
+
+@contextmanager
+def _restored(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """A copy of the parameters, put back to the bit at the end."""
+    start = {name: p.detach().clone() for name, p in _parameters(model).items()}
+    try:
+        yield start
+    finally:
+        with torch.no_grad():
+            for name, parameter in _parameters(model).items():
+                parameter.copy_(start[name])
+
+
+def _move(model: nn.Module, start: dict[str, Tensor], direction: dict[str, Tensor], step: Tensor) -> None:
+    for name, parameter in _parameters(model).items():
+        parameter.copy_(start[name] + step * direction[name])
+
+
+def _losses(model: nn.Module, data: Encoded, loss: Loss) -> Tensor:
+    losses = torch.empty(len(data), dtype=torch.float64, device=data.device)
+
+    @torch.no_grad()
+    def evaluate(rows: np.ndarray) -> None:
+        batch = data.batch(rows)
+        # The softmax in float64: rounding it to float32 would cost half the digits of the difference.
+        losses[torch.as_tensor(rows, device=data.device)] = loss(model(batch).double(), batch.labels)
+
+    deque(over_batches(evaluate, data, model), maxlen=0)
+    return losses
+
+
+@contextmanager
+def _plain_attention(model: nn.Module) -> Iterator[None]:
+    """Fused attention has no forward-mode and no second derivative; training gets it back, to the bit."""
+    if not isinstance(model, Encoder):
+        yield
+        return
+    chosen = model.model.config._attn_implementation
+    model.model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.model.set_attn_implementation(chosen)
+
+
+def _dual(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: Loss) -> Tensor:
+    logits = torch.empty(len(data), data.classes, device=data.device, dtype=next(model.parameters()).dtype)
+    tangents = torch.empty_like(logits)
+    tables = None
+    with torch.no_grad(), _plain_attention(model):
+        if isinstance(model, BiLSTM):
+            data, words = _renumbered(data)
+            with one_thread(data.device):
+                tables = model.dual_tables(direction, words)
+
+        @torch.no_grad()
+        def evaluate(rows: np.ndarray) -> None:
+            index, batch = torch.as_tensor(rows, device=data.device), data.batch(rows)
+            if tables is not None:
+                logits[index], tangents[index] = model.dual(batch, direction, tables)  # type: ignore[operator]
+            else:
+                logits[index], tangents[index] = _forward_mode(model, batch, direction)
+
+        deque(over_batches(evaluate, data, model), maxlen=0)
+        return _jvp(lambda z: loss(z, data.labels), logits, tangents)[1]
+
+
+def _renumbered(data: Encoded) -> tuple[Encoded, Tensor]:
+    """``data`` with its words numbered from 0 (padding), and the words' indices in the vocabulary, (V',) int64.
+
+    A batch has hundreds of different words, the vocabulary tens of thousands.
+    """
+    words, numbers = torch.unique(torch.cat([data.flat, data.flat.new_tensor([PAD])]), return_inverse=True)
+    return replace(data, flat=numbers[:-1].to(data.flat.dtype)), words.long()
+
+
+def _forward_mode(model: nn.Module, batch: Batch, direction: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    parameters = {name: p.detach() for name, p in _parameters(model).items()}
+    return _jvp(lambda p: torch.func.functional_call(model, p, (batch,)), parameters, direction)
+
+
+def _jvp(function: Callable[..., Tensor], at: object, along: object) -> tuple[Tensor, Tensor]:
+    value, derivative = torch.func.jvp(function, (at,), (along,))  # type: ignore[misc]
+    return value, derivative
+
+
+def _double_backward(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: Loss) -> Tensor:
+    """Differentiates the weighted gradient by the weights, as plain PyTorch would; the fused LSTMs cannot."""
+    derivative = torch.empty(len(data), device=data.device, dtype=next(model.parameters()).dtype)
+    names, parameters = zip(*_parameters(model).items(), strict=True)
+    plain = torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)
+    with plain[0], plain[1], _plain_attention(model):
+        for rows in sorted_batches(data.sizes, evaluation_batch_size(data.device)):
+            batch = data.batch(rows)
+            weights = torch.ones(len(rows), device=data.device, dtype=derivative.dtype, requires_grad=True)
+            total = (weights * loss(model(batch), batch.labels)).sum()
+            gradient = torch.autograd.grad(total, parameters, create_graph=True)
+            along = sum((g * direction[name]).sum() for name, g in zip(names, gradient, strict=True))
+            (derivative[torch.as_tensor(rows, device=data.device)],) = torch.autograd.grad(along, weights)  # type: ignore[arg-type]
+    return derivative
+
+
+class MetaGradient(NamedTuple):
+    """``values``: (N,) the derivative of the outer loss by each weight; ``outer_loss``: its mean over the outer set.
+
+    ``guard``: the relative error of the central difference, where it was checked.
+    """
+
+    values: Tensor
+    outer_loss: float
+    guard: float | None = None
+
+    @property
+    def inexact(self) -> bool:
+        """Whether the guard has found the difference too far off."""
+        return self.guard is not None and not self.guard <= GUARD_LIMIT  # NaN is inexact too
+
+
+def meta_gradient(
+    model: nn.Module,
+    train_set: Encoded,
+    outer_set: Encoded,
+    *,
+    weights: Tensor,
+    lr: float = 1e-3,
+    outer_loss: Loss = reverse_cross_entropy,
+    method: str | None = None,
+    guard_seed: int | None = None,
+) -> MetaGradient:
+    """g of Eqn. 11, as the module's docstring defines it, at ``model``'s parameters; ``weights``: (N,), positive sum.
+
+    ``lr`` is the inner learning rate. ``method`` is ``directional``'s. With ``guard_seed``, the central difference is
+    checked on rows drawn by it, and replaced by dual numbers where it is off by more than ``GUARD_LIMIT``.
+    """
+    method = checked_method(method or default_method(model))
+    direction, value = outer_gradient(model, outer_set, outer_loss)
+    found = MetaGradient(weights, value)
+    if method == "difference" and guard_seed is not None:
+        found = found._replace(guard=_guard(model, train_set, direction, seed=guard_seed))
+    along = directional(model, train_set, direction, method="dual" if found.inexact else method)
+    return found._replace(values=-(lr / weights.sum()) * along)
+
+
+def _guard(model: nn.Module, data: Encoded, direction: dict[str, Tensor], *, seed: int) -> float:
+    """Relative error of the central difference on a sample of the data."""
+    rows = np.random.default_rng(seed).choice(len(data), min(GUARD_ROWS, len(data)), replace=False)
+    sample = data.select(rows)
+    exact = directional(model, sample, direction, method="dual")
+    error = directional(model, sample, direction, method="difference") - exact
+    return float(error.norm() / exact.norm()) if float(exact.norm()) > 0 else 0.0

@@ -1,0 +1,176 @@
+"""What makes training fast without changing its results: exact float32, no denormal numbers, batches in parallel on CPU
+threads, row-wise embedding gradients, CUDA graphs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+
+from sungen_lib.encode import Encoded, sorted_batches
+from sungen_lib.models import BiLSTM
+
+T = TypeVar("T")
+
+WIDTH_STEP = 8  # on CUDA batches are padded to a multiple of this, so that a few captured graphs serve all
+
+
+@contextmanager
+def arithmetic(device: torch.device, precision: str = "float32") -> Iterator[None]:
+    """Full float32 (cuDNN would use TF32 for LSTMs), or bfloat16 autocast."""
+    if precision not in ("float32", "bf16"):
+        raise ValueError(f"unknown precision {precision!r}; known: float32, bf16")
+    cast: AbstractContextManager[object] = nullcontext()
+    if precision == "bf16":
+        cast = torch.autocast(device.type, dtype=torch.bfloat16)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), cast:
+        yield
+
+
+@contextmanager
+def denormals_are_zero() -> Iterator[None]:
+    """Flush denormal numbers to zero (CPU, this process's threads).
+
+    Adam's average gradient of a word not seen for some 700 steps is a denormal number and never reaches 0, and
+    arithmetic on denormals is a hundred times slower. Results do not change.
+    """
+    before = not bool(torch.tensor(1e-40).mul(1.0))
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+class RowwiseGradient:
+    """A context in which an embedding's gradient is one tensor, written and cleared row by row.
+
+    Autograd allocates a new one each step, as large as the vocabulary, for a batch's few hundred words. The sums are
+    the same to the bit. CPU only: on CUDA clearing is fast, and ``index_add_`` has no fixed order.
+    """
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        self.embedding = embedding
+        self.gradient = torch.zeros_like(embedding.weight)
+        self.looked_up: list[tuple[Tensor, Tensor]] = []  # tokens, and their vectors cut off from the embedding
+
+    def __enter__(self) -> None:
+        self.hook = self.embedding.register_forward_hook(self._cut)
+
+    def _cut(self, _: nn.Module, tokens: tuple[Tensor], vectors: Tensor) -> Tensor:
+        self.looked_up.append((tokens[0].flatten(), vectors.detach().requires_grad_()))
+        return self.looked_up[-1][1]
+
+    def fill(self) -> None:
+        """After the backward pass: the gradient, to be read within the ``with``."""
+        for tokens, vectors in self.looked_up:
+            assert vectors.grad is not None
+            self.gradient.index_add_(0, tokens, vectors.grad.flatten(0, -2))
+        self.embedding.weight.grad = self.gradient
+
+    def __exit__(self, *_: object) -> None:
+        self.hook.remove()
+        self.embedding.weight.grad = None
+        for tokens, _vectors in self.looked_up:
+            self.gradient.index_fill_(0, tokens, 0.0)
+        self.looked_up.clear()
+
+
+class StepGraphs:
+    """CUDA graphs of ``step(rows, width)``, one a width; the first steps and odd-sized batches run eagerly.
+
+    ``rows``: the tensor that the graphs read, of a whole batch's shape. Widths are rounded up to ``WIDTH_STEP``.
+    """
+
+    WARM_UP = 3
+
+    def __init__(self, step: Callable[[Tensor, int], None], rows: Tensor) -> None:
+        self.step, self.rows, self.eager_steps = step, rows, 0
+        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self.pool: Any = None  # the graphs' shared memory
+
+    def __call__(self, rows: Tensor, width: int) -> None:
+        """Make the step, in whichever way."""
+        width = -(-width // WIDTH_STEP) * WIDTH_STEP
+        if rows.shape != self.rows.shape or self.eager_steps < self.WARM_UP:
+            self.eager_steps += 1
+            self._eagerly(rows, width)
+            return
+        self.rows.copy_(rows)
+        if width not in self.graphs:
+            self.graphs[width] = self._capture(width)
+        self.graphs[width].replay()
+
+    def _eagerly(self, rows: Tensor, width: int) -> None:
+        # Capture wants the lazy set-up of cuDNN, cuBLAS and Adam done before, and away from the default stream.
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self.step(rows, width)
+        torch.cuda.current_stream().wait_stream(stream)
+
+    def _capture(self, width: int) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            self.step(self.rows, width)
+        self.pool = graph.pool()
+        return graph
+
+
+def evaluation_batch_size(device: torch.device) -> int:
+    """Samples a batch where only outputs or gradients are wanted."""
+    return 128 if device.type == "cpu" else 2048  # larger is slower on CPUs (page faults)
+
+
+@contextmanager
+def limited_threads(number: int) -> Iterator[None]:
+    """Limit torch, NumPy and scikit-learn to ``number`` threads: another number can change the last bits."""
+    with threadpool_limits(number):
+        torch.set_num_threads(number)
+        yield
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[int]:
+    """Torch on one thread, on CPUs; yields how many there were.
+
+    With another number the kernels may add in another order, and the last bits of a result would depend on it.
+    """
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def over_batches(work: Callable[[np.ndarray], T], data: Encoded, model: nn.Module) -> Iterator[T]:
+    """``work(batch)`` for all batches of ``data``, in their order.
+
+    On CPUs the batches of a BiLSTM run in parallel, one a thread, because one LSTM step is too small to split. Results
+    do not depend on the number of threads. Each thread has to enter ``no_grad`` itself.
+    """
+    batches = list(sorted_batches(data.sizes, evaluation_batch_size(data.device)))
+    if data.device.type != "cpu" or not isinstance(model, BiLSTM):
+        yield from map(work, batches)
+        return
+    with one_thread(data.device) as threads:
+        if min(threads, len(batches)) == 1:
+            yield from map(work, batches)
+            return
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            running: deque[Future[T]] = deque()
+            for rows in batches:
+                running.append(pool.submit(work, rows))
+                if len(running) >= 2 * threads:  # no more: a result may be as large as the model
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()

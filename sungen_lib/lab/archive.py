@@ -1,0 +1,97 @@
+"""The records behind committed tables in one file, so that the tables can be made again without a run:
+
+    python -m sungen_lib.archive pack tables/small      # store -> tables/small/records.tar.xz
+    python -m sungen_lib.archive unpack tables/small    # and back, into the store ($SUNGEN_STORE, else runs/)
+
+Records hold numbers, weights, which test items were right, and what a PLM wrote in a run; texts of a data folder stay
+where they are. What a table was made from is in the JSON beside it (``records``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import lzma
+import re
+import sys
+import tarfile
+from pathlib import Path
+
+from sungen_lib.lab import store
+from sungen_lib.storage import atomic_path
+
+NAME = "records.tar.xz"
+
+
+_MEMBER = re.compile(r"[0-9a-f]{2}/[0-9a-f]{20}/[\w-]+\.(json|jsonl|safetensors)")
+
+
+def pack(tables: str | Path) -> int:
+    """Write ``tables``/records.tar.xz: every record that its JSON files name, as it is in the store; how many.
+
+    The same records give the same bytes. Raises ``ValueError`` for a record that the store lacks, or that is damaged
+    there, and if there is none.
+    """
+    folder = Path(tables)
+    ids = sorted({name for path in folder.glob("*.json") for name in json.loads(path.read_text()).get("records", [])})
+    if not ids:
+        raise ValueError(f"{folder} holds no tables that name records")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:xz", preset=9) as archive:
+        for spec_id in ids:
+            record = store.record_of(spec_id)
+            if record is None:
+                missing = f"{folder} names record {spec_id}, which is not in {store.root()}"
+                raise ValueError(f"{missing}: run its notebook again")
+            for name in sorted(["record.json", *record.files]):
+                content = (record.folder / name).read_bytes()
+                member = tarfile.TarInfo(f"{spec_id[:2]}/{spec_id}/{name}")  # its time is 0, its owner nobody
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    with atomic_path(folder / NAME) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+    return len(ids)
+
+
+def unpack(tables: str | Path) -> int:
+    """Put the records of ``tables``/records.tar.xz into the store, where it lacks them; how many it lacked.
+
+    A record comes last, after its files. Raises ``ValueError`` for a file that is no such archive.
+    """
+    path = Path(tables) / NAME
+    contents: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, mode="r:xz") as archive:
+            for member in archive:
+                file = archive.extractfile(member) if member.isfile() else None
+                if file is None or not _MEMBER.fullmatch(member.name):
+                    raise ValueError(f"{path} holds {member.name!r}, which is no part of a record")
+                contents[member.name] = file.read()
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    lacking = {name for name in contents if name.endswith("/record.json") and not (store.root() / name).exists()}
+    for name in sorted(contents, key=lambda name: name.endswith("/record.json")):
+        if f"{Path(name).parent}/record.json" in lacking:
+            with atomic_path(store.root() / name) as temporary:
+                temporary.write_bytes(contents[name])
+    return len(lacking)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; 0, or 1 after saying what is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m sungen_lib.archive", description=(__doc__ or "").split(":")[0])
+    parser.add_argument("action", choices=("pack", "unpack"))
+    parser.add_argument("tables", type=Path, help="a folder of tables, such as tables/small")
+    options = parser.parse_args(arguments)
+    try:
+        number = (pack if options.action == "pack" else unpack)(options.tables)
+    except (ValueError, OSError) as error:
+        print(f"archive: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.action}ed {number} records: {options.tables / NAME}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

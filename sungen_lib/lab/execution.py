@@ -1,0 +1,170 @@
+"""Specs to records, upstream first: what is finished is found, the rest computed, by one process or several
+(``cluster`` does it on several machines)."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+from sungen_lib.fast import limited_threads
+from sungen_lib.lab.provenance import LIBRARIES, commit, device_name, versions
+from sungen_lib.lab.specs import Spec, identify, upstream
+from sungen_lib.lab.stages import STAGES
+from sungen_lib.lab.store import Record, exclusively, find, folder, keep, prepare, root, sound
+from sungen_lib.train import Diverged
+
+Handle = TypeVar("Handle", bound=Hashable)  # of a run that was started
+
+
+def compute(spec: Spec, data_dir: str | None = None) -> Record:
+    """The record of ``spec``: found, or computed now (its upstream first) and stored."""
+    for parent in upstream(spec):
+        compute(parent, data_dir)
+    place = folder(identify(spec))
+    with exclusively(place):
+        return sound(place) or _computed(spec, place, data_dir)
+
+
+def _computed(spec: Spec, place: Path, data_dir: str | None) -> Record:
+    prepare(place)
+    start = time.perf_counter()
+    diverged, metrics = None, {}
+    with limited_threads(getattr(spec, "threads", 1)):
+        try:
+            metrics = STAGES[type(spec)](spec, place, data_dir)
+        except Diverged as error:
+            diverged = str(error)
+    return keep(
+        Record(
+            id=identify(spec),
+            stage=type(spec).__name__.lower(),
+            spec=asdict(spec),
+            metrics=metrics,
+            seconds=time.perf_counter() - start,
+            device=device_name(getattr(spec, "device", "cpu")),
+            versions=versions(*LIBRARIES),
+            commit=commit(),
+            diverged=diverged,
+        )
+    )
+
+
+def closure(specs: Iterable[Spec]) -> list[Spec]:
+    """``specs`` and everything upstream of them, each once, upstream first; files of a data folder are not runs."""
+    ordered: dict[Spec, None] = {}
+
+    def visit(spec: Spec) -> None:
+        if spec not in ordered and getattr(spec, "source", None) != "folder":
+            for parent in upstream(spec):
+                visit(parent)
+            ordered[spec] = None
+
+    for spec in specs:
+        visit(spec)
+    return list(ordered)
+
+
+def execute(
+    specs: Iterable[Spec], *, data_dir: str | None = None, jobs: int | None = None, progress: str | None = "runs"
+) -> dict[Spec, Record]:
+    """The record of each spec and of its upstream; finished ones are read, not repeated.
+
+    ``jobs``: processes side by side; by default one a core, or 1 where a spec asks for CUDA. On the CPU a result is
+    the same to the bit whatever ``jobs`` is. The first error ends the others and is raised; what is finished stays.
+    """
+    specs = list(specs)
+    missing = [spec for spec in closure(specs) if find(spec) is None]
+    if jobs is None:
+        cuda = any(getattr(spec, "device", "cpu") == "cuda" for spec in missing)
+        jobs = 1 if cuda else _cores()
+    jobs = min(jobs, len(missing))
+    if jobs <= 1:
+
+        def now(handles: list[Spec]) -> Iterable[tuple[Spec, Record]]:
+            return ((spec, compute(spec, data_dir)) for spec in handles)
+
+        return in_order(specs, lambda spec: spec, now, width=1, progress=progress)
+    with _processes(jobs) as pool:
+
+        def finished(handles: list[Future[Record]]) -> Iterable[tuple[Future[Record], Record]]:
+            return ((future, future.result()) for future in wait(handles, return_when=FIRST_COMPLETED).done)
+
+        return in_order(
+            specs, lambda spec: pool.submit(compute, spec, data_dir), finished, width=2 * jobs, progress=progress
+        )
+
+
+def in_order(
+    specs: Iterable[Spec],
+    start: Callable[[Spec], Handle],
+    finished: Callable[[list[Handle]], Iterable[tuple[Handle, Record]]],
+    *,
+    width: int | None = None,
+    progress: str | None = "runs",
+) -> dict[Spec, Record]:
+    """Run ``specs`` in dependency order on any executor.
+
+    ``start`` submits one whose parents are done, at most ``width`` at a time; ``finished`` waits for one or more of
+    those running and returns their records.
+    """
+    ordered = closure(specs)
+    records = {spec: record for spec in ordered if (record := find(spec)) is not None}
+    waiting, running = [spec for spec in ordered if spec not in records], dict[Handle, Spec]()
+    hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))  # which tqdm's bar for notebooks does not heed
+    with tqdm(total=len(ordered), initial=len(records), desc=progress, unit="run", miniters=1, disable=hidden) as bar:
+        while waiting or running:
+            ready = [spec for spec in waiting if all(parent in records for parent in upstream(spec))]
+            for spec in ready[: None if width is None else max(0, width - len(running))]:
+                running[start(spec)] = spec
+                waiting.remove(spec)
+            for handle, record in finished(list(running)):
+                records[running.pop(handle)] = record
+                bar.update()
+    return records
+
+
+def _cores() -> int:
+    """Cores that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _processes(number: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of ``number`` local processes, terminated if the block raises."""
+    context = multiprocessing.get_context("forkserver")  # imports torch once, then forks: workers start at once
+    context.set_forkserver_preload(["sungen_lib.lab.stages"])
+    with ProcessPoolExecutor(number, context, _begin, (str(root()),)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            workers = list((pool._processes or {}).values())  # shutdown() clears this list, so take it first
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.terminate()
+            raise
+
+
+def _begin(store: str) -> None:
+    """Set up a worker: it uses its parent's store, and ends when its parent is killed.
+
+    Workers are forked from a server that started earlier, so they have that moment's environment.
+    """
+    os.environ["SUNGEN_STORE"] = store
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,122 @@
+"""Read weighted texts: an interactive view where a person looks on, a static table everywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sungen_lib import show, subset
+from sungen_lib.texts.examples import Examples
+
+PAGE = 10  # texts in the interactive view at a time
+
+
+CLIP = 300  # characters of a text in the static table
+
+
+ALL = "all classes"
+
+
+class Explorer:
+    """``data`` with its ``weights``, (N,) in [0, 1], for a cell to show.
+
+    Interactive (ipywidgets): filter by class and weight, search, page through whole texts, lowest or highest weights
+    first. Where nobody looks on (papermill, nbval), on a web page, or without ipywidgets: a table of the ``shown``
+    highest and lowest weights. ``more``: further columns by title, N values each. Texts are escaped in both.
+    """
+
+    def __init__(
+        self,
+        data: Examples,
+        weights: np.ndarray,
+        *,
+        more: Mapping[str, Sequence[object]] | None = None,
+        shown: int = 5,
+    ) -> None:
+        self.more = more or {}
+        lengths = {len(data), len(weights), *(len(values) for values in self.more.values())}
+        if len(lengths) > 1:
+            raise ValueError(f"{len(data)} texts, {len(weights)} weights and the columns beside them differ in length")
+        self.data, self.weights, self.shown = data, np.asarray(weights), shown
+
+    def matching(self, *, name: str | None = None, low: float = 0.0, high: float = 1.0, search: str = "") -> np.ndarray:
+        """Rows of the class ``name`` with weights in [low, high] that hold ``search``, case aside; lowest first."""
+        found = (self.weights >= low) & (self.weights <= high)
+        if name is not None:
+            found &= self.data.labels == self.data.label_names.index(name)
+        if search:
+            found &= np.array([search.casefold() in self._text(i).casefold() for i in range(len(self.data))])
+        order = subset.bottom(self.weights, len(self.weights))
+        return np.asarray(order[found[order]])
+
+    def table(self, rows: Sequence[int] | np.ndarray, *, clip: int | None = None) -> str:
+        """HTML of the given rows; ``clip``: characters of a text, all without."""
+        header = ["idx", "weight", "label", *self.more, "text"]
+        return show.table(header, [self._line(int(row), clip) for row in rows])
+
+    def _line(self, row: int, clip: int | None) -> list[object]:
+        text = self._text(row)
+        label = self.data.label_names[self.data.labels[row]]
+        beside = [values[row] for values in self.more.values()]
+        weight = f"{self.weights[row]:.4f}"
+        return [self.data.idx[row], weight, label, *beside, text if clip is None else show.clipped(text, clip)]
+
+    def _text(self, row: int) -> str:
+        first = self.data.texts[row]
+        return first if self.data.pairs is None else f"{first}\n{self.data.pairs[row]}"
+
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the highest weights, highest first, and of the lowest, lowest first; none is in both."""
+        count = min(self.shown, (len(self.data) + 1) // 2)
+        return subset.top(self.weights, count), subset.bottom(self.weights, min(count, len(self.data) - count))
+
+    def __repr__(self) -> str:
+        return f"Explorer of {self.data!r}"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.static()}
+        if show.attended():
+            try:
+                view = self.view()
+            except ImportError:  # no ipywidgets: the table will do
+                return bundle
+            bundle |= {kind: part for kind, part in view._repr_mimebundle_().items() if kind not in bundle}
+        return bundle
+
+    def static(self) -> str:
+        """HTML of the highest and the lowest weights."""
+        highest, lowest = self.ends()
+        parts = (("highest", highest), ("lowest", lowest))
+        return "".join(f"<p>The {end} weights:</p>{self.table(rows, clip=CLIP)}" for end, rows in parts)
+
+    def view(self) -> Any:
+        """The interactive view, an ipywidgets ``VBox``; ``ImportError`` without ipywidgets."""
+        import ipywidgets as widgets
+
+        classes = [(ALL, None), *((name, name) for name in self.data.label_names)]
+        # By its index: browsers would show a value of None as no choice at all.
+        name = widgets.Dropdown(options=classes, index=0, description="class")
+        between = widgets.FloatRangeSlider(value=(0, 1), min=0, max=1, step=0.01, description="weight")
+        search = widgets.Text(description="search", continuous_update=False)
+        order = widgets.ToggleButtons(options=["lowest first", "highest first"])
+        page = widgets.BoundedIntText(value=1, min=1, max=1, description="page")
+        count, texts = widgets.Label(), widgets.HTML()
+
+        def update(change: Mapping[str, Any] | None = None) -> None:
+            low, high = between.value
+            rows = self.matching(name=name.value, low=low, high=high, search=search.value)
+            rows = rows[:: -1 if order.index else 1]
+            page.max = max(1, -(-len(rows) // PAGE))
+            if change is not None and change["owner"] is not page:
+                page.value = 1
+            start = PAGE * (page.value - 1)
+            count.value = f"{len(rows):,} of {len(self.data):,} texts; page {page.value} of {page.max}"
+            texts.value = self.table(rows[start : start + PAGE])
+
+        for control in (name, between, search, order, page):
+            control.observe(update, names="value")
+        update()
+        controls = widgets.HBox([name, between, search]), widgets.HBox([order, page, count])
+        return widgets.VBox([*controls, texts])

@@ -1,0 +1,109 @@
+"""Figures: the suite's style, PNG and SVG files, the mark "demo scale"."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from sungen_lib import storage
+from sungen_lib.lab.profiles import DEMO, DEMO_PROFILES
+from sungen_lib.lab.tables import json_text
+from sungen_lib.learn import LearnedWeights
+
+
+def write_figure(fig: Figure, name: str, *, profile: str, out: str | Path, provenance: Mapping[str, Any]) -> list[Path]:
+    """Write ``<out>/<profile>/<name>`` as .png (150 dpi), .svg and .json (provenance); the paths written.
+
+    The pictures carry neither date nor version. At the embedded and tiny profiles the figure is marked "demo scale",
+    also for whoever shows it afterwards.
+    """
+    folder = Path(out) / profile
+    if profile in DEMO_PROFILES:
+        _mark_demo(fig)
+    with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):
+        pictures = {
+            "png": _picture(fig, format="png", dpi=150, metadata={"Software": None}),
+            "svg": _picture(fig, format="svg", metadata={"Date": None, "Creator": None}),
+        }
+    for suffix, content in pictures.items():
+        with storage.atomic_path(folder / f"{name}.{suffix}") as temporary:
+            temporary.write_bytes(content)
+    paths = [folder / f"{name}.{suffix}" for suffix in pictures]
+    if not (folder / f"{name}.csv").exists():  # a table of the same name has a JSON, and its claims are in there
+        paths.append(folder / f"{name}.json")
+        storage.write_text(paths[-1], json_text({"name": name, **provenance}))
+    return paths
+
+
+def write_png(fig: Figure, path: Path) -> None:
+    """Write the figure as .png (150 dpi), atomically, and close it: a cell would show it once more."""
+    with storage.atomic_path(path) as temporary:
+        temporary.write_bytes(_picture(fig, format="png", dpi=150, metadata={"Software": None}))
+    plt.close(fig)
+
+
+def _picture(fig: Figure, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    fig.savefig(buffer, **options)
+    return buffer.getvalue()
+
+
+def _mark_demo(fig: Figure) -> None:
+    """Write "demo scale" into the figure's lower right corner, once, and make room for it."""
+    if any(text.get_gid() == DEMO for text in fig.texts):
+        return
+    engine = fig.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0, 0.05, 1, 0.95))
+    fig.text(0.99, 0.01, DEMO, ha="right", va="bottom", fontsize=8, color="0.4", gid=DEMO)
+
+
+def weights_figure(learned: LearnedWeights, *, title: str = "") -> Figure:
+    """The outer loss, iteration by iteration, and a histogram of the weights as they are."""
+    with plt.style.context(style()):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+        numbers = [iteration.number for iteration in learned.history]
+        left.plot(numbers, [iteration.outer_loss for iteration in learned.history], marker="o", markersize=3)
+        left.xaxis.get_major_locator().set_params(integer=True)
+        left.set(xlabel="outer iteration", ylabel="reverse cross-entropy", title="Outer loss")
+        right.hist(learned.weights, bins=np.linspace(0, 1, 26))
+        right.set(xlabel="weight", ylabel="samples", title=f"Weights after iteration {len(learned.history)}")
+        figure.suptitle(title, fontsize=11, parse_math=False)  # it may be a file's name
+    return figure
+
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+
+
+STYLE: dict[str, Any] = {
+    "figure.constrained_layout.use": True,
+    "figure.figsize": (7.0, 4.0),
+    "figure.dpi": 100,
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.labelsize": 11,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.prop_cycle": cycler(color=OKABE_ITO),
+    "svg.hashsalt": "sungen",
+}
+
+
+def style() -> dict[str, Any]:
+    """matplotlib settings of the suite, for ``plt.style.use``; colour-blind safe palette (Okabe & Ito 2008)."""
+    return dict(STYLE)

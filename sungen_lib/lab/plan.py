@@ -1,0 +1,140 @@
+"""What the notebooks would compute, without computing it: ``./run_all.sh --dry-run``.
+
+A notebook is read up to the cell that executes its specs, in this process, and the specs are caught there. Its hours
+are a calculation, not a measurement: arithmetic operations over an assumed rate (``OPERATIONS_A_SECOND``).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from sungen_lib.lab import execution, experiment, store
+from sungen_lib.lab.experiment import Experiment
+from sungen_lib.lab.specs import Data, Run, Spec, Synthetic, Trust, Weights, identify
+from sungen_lib.learn import PILOT
+from sungen_lib.models import TamConfig
+from sungen_lib.texts import tasks
+
+# What one GPU of 2022 or later sustains: a small LSTM at batch 32 waits for its recurrence, a transformer is fed well.
+OPERATIONS_A_SECOND = {"lstm": 2e12, "bag": 2e12, "distilbert": 4e13, "plm": 4e13}
+
+
+# Multiplications and additions for one token in one forward pass, two a parameter; a training step costs three passes.
+OPERATIONS_A_TOKEN = {"lstm": 2 * 2 * 600 * (100 + 150), "bag": 2 * 2 * 100, "distilbert": 2 * 66e6, "plm": 2 * 1.56e9}
+
+
+TRAININGS = {"coteaching": 2, "meta_weight_net": 3}  # networks, or passes of the lookahead, for one of plain training
+
+
+TOKENS = {"synthetic": 30, "gold": 100}  # a text's mean length: measured on GPT2-XL's IMDb texts; a round number
+
+
+class _Caught(Exception):
+    """The specs of a notebook."""
+
+
+def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = True) -> list[Spec]:
+    """The specs that ``notebook`` would execute with ``parameters`` and everything upstream of them; none where it
+    computes in its own cells. Raises what a cell raises, ``ParameterError`` for instance.
+
+    ``anywhere``: also what this machine lacks a model for.
+    """
+    cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    if not any("experiment.execute(" in "".join(cell["source"]) for cell in cells):
+        return []
+    names: dict[str, Any] = {}
+
+    def catch(_: Experiment, specs: Sequence[Spec]) -> None:
+        raise _Caught(specs)
+
+    anything = patch.object(experiment, "encoder_at_hand", lambda tam: None) if anywhere else nullcontext()
+    with patch.object(Experiment, "execute", catch), anything, redirect_stdout(io.StringIO()):
+        for cell in cells:
+            try:
+                exec("".join(cell["source"]), names)  # the project's own notebooks, as a kernel would run them
+            except _Caught as caught:
+                return execution.closure(caught.args[0])
+            if "parameters" in cell["metadata"].get("tags", ()):
+                names |= {name: value for name, value in parameters.items() if name in names}
+    return []
+
+
+def show(notebooks: Sequence[Path], parameters: Mapping[str, Any]) -> None:
+    """Print every run, which notebooks share it, and what it all would cost."""
+    users: dict[Spec, list[str]] = {}
+    for notebook in notebooks:
+        specs = planned(notebook, parameters)
+        print(f"{notebook.stem:<36} {len(specs):4d} runs, {sum(s not in users for s in specs):4d} of them new")
+        for spec in specs:
+            users.setdefault(spec, []).append(notebook.stem.split("_")[0])
+    print()
+    for spec, names in users.items():
+        state = "finished" if store.find(spec) else f"{hours(spec):8.3f} h"
+        print(f"{identify(spec)}  {state}  {describe(spec)}  [{', '.join(names)}]")
+    missing = [spec for spec in users if store.find(spec) is None]
+    shared = sum(len(names) > 1 for names in users.values())
+    rates = ", ".join(f"{name} {rate:.0e}" for name, rate in OPERATIONS_A_SECOND.items())
+    print(
+        f"\n{len(users)} runs, {shared} of them shared by notebooks, {len(users) - len(missing)} finished; the others "
+        f"need about {sum(map(hours, missing)):.1f} GPU hours.\nThe hours are operations over an assumed rate "
+        f"(operations a second: {rates}), not measured; see sungen_lib/plan.py. Not counted: what notebooks train in "
+        "their own cells (figures 4 to 6), linear models, and Table 5's fine-tuned oracles."
+    )
+
+
+def describe(spec: Spec) -> str:
+    """One line for a reader."""
+    if isinstance(spec, Synthetic):
+        return f"texts: {spec.rows:,} for {spec.task} by {spec.plm}"
+    if isinstance(spec, Weights):
+        outer = spec.outer_loss + ("" if spec.outer is None else ", gold outer set")
+        return f"weights: {spec.train.task}, {spec.tam.kind}, seed {spec.seed} ({outer})"
+    if isinstance(spec, Trust):
+        return f"trust: {spec.train.task}, {spec.tam.kind}, seed {spec.seed} ({spec.by})"
+    who = spec.plm or (spec.tam.kind if spec.tam else "linear")
+    size = "" if spec.budget is None else f", {spec.budget:,} rows"
+    return f"{spec.method}: {spec.test.task}, {who}, seed {spec.seed}{size}"
+
+
+def hours(spec: Spec) -> float:
+    """GPU hours by the module's calculation; 0 for the linear model."""
+    if isinstance(spec, Synthetic):
+        return _hours("plm", spec.rows * TOKENS["synthetic"])
+    if isinstance(spec, Weights):
+        train, outer = _tokens(spec.train), spec.outer_size * TOKENS["synthetic"]
+        # An iteration: an epoch of training (3 passes), the outer gradient (3), the derivative along it (2).
+        pilots = PILOT * len(spec.outer_lr) if isinstance(spec.outer_lr, tuple) else 0
+        return (spec.iterations + pilots) * _hours(spec.tam.kind, 3 * train + 3 * outer + 2 * train)
+    if isinstance(spec, Trust):
+        return _hours(spec.tam.kind, 3 * spec.tam.epochs * TRAININGS.get(spec.by, 1) * _tokens(spec.train))
+    test = _tokens(spec.test)
+    if spec.plm is not None:
+        return _hours("plm", tasks.get(spec.test.task).classes * test)
+    return 0.0 if spec.tam is None else _training_hours(spec, spec.tam) + _hours(spec.tam.kind, test)
+
+
+def _training_hours(spec: Run, tam: TamConfig) -> float:
+    assert spec.train is not None
+    tokens = _tokens(spec.train) if spec.budget is None else spec.budget * TOKENS["synthetic"]
+    epochs = tam.epochs * TRAININGS.get(spec.training, 1) * tokens
+    if spec.selection == "confidence":  # looks at the whole pool first
+        epochs += tam.epochs * _tokens(spec.train)
+    return _hours(tam.kind, 3 * epochs)
+
+
+def _tokens(spec: Data) -> int:
+    if isinstance(spec, Synthetic):
+        return spec.rows * TOKENS["synthetic"]
+    task = tasks.get(spec.task)
+    rows = spec.rows or (task.gold_train if spec.split == "train" else task.gold_test)
+    return (rows or 0) * TOKENS["gold"]  # an own task's file, all of it: not counted
+
+
+def _hours(kind: str, tokens: float) -> float:
+    return tokens * OPERATIONS_A_TOKEN[kind] / OPERATIONS_A_SECOND[kind] / 3600

@@ -1,0 +1,59 @@
+"""The rows that a ``Gold`` or ``Synthetic`` spec names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from sungen_lib import embedded
+from sungen_lib.lab.specs import Data, Gold, Synthetic, identify
+from sungen_lib.lab.store import folder, root
+from sungen_lib.texts import data_folder, hub, jsonl, noise, tasks
+from sungen_lib.texts.examples import DataMissing, Examples
+from sungen_lib.texts.noise import class_noise, uniform_noise
+
+NOISES: dict[str, Callable[[float, int], np.ndarray]] = {"uniform": uniform_noise, "class": class_noise}
+
+
+TEXTS_SEED = 0  # texts stay fixed across seeds
+
+
+@lru_cache(maxsize=8)
+def load(spec: Data, data_dir: str | None = None) -> Examples:
+    """The rows a ``Gold`` or ``Synthetic`` spec names; generated texts must be in the store already."""
+    if isinstance(spec, Gold) and spec.noise is not None:
+        clean = load(replace(spec, noise=None, noise_rate=0.0), data_dir)
+        transition = NOISES[spec.noise](spec.noise_rate, len(clean.label_names))
+        return noise.with_noise(clean, transition, seed=TEXTS_SEED)
+    if isinstance(spec, Gold) and spec.source == "embedded":
+        assert spec.rows is not None
+        return embedded.gold(spec.task, spec.split, spec.rows)
+    task = tasks.get(spec.task)
+    if isinstance(spec, Synthetic) and spec.source != "folder":
+        return jsonl.read_jsonl(folder(identify(spec)) / "synthetic.jsonl", task.labels)
+    if isinstance(spec, Gold) and task.files:
+        own = jsonl.read_jsonl(dict(task.files)[spec.split], task.labels)
+        return _some(data_folder.fitting(own, spec.task, spec.split), spec.rows)
+    if spec.source == "hub" and data_dir is None:
+        data_dir = str(root() / "hub")
+        hub.fetch(spec.task, data_dir)
+    if data_dir is None:
+        raise DataMissing(f"no data folder given: {spec.task} is read from one at this profile (data_dir)")
+    source = data_folder.GOLD if isinstance(spec, Gold) else spec.plm
+    everything = data_folder.load(data_dir, spec.task, source, spec.split if isinstance(spec, Gold) else "train")
+    if isinstance(spec, Gold):
+        return _some(everything, spec.rows)
+    needed = spec.start + spec.rows
+    if len(everything) < needed:
+        raise DataMissing(f"{needed:,} rows by {spec.plm} for {spec.task} are needed, there are {len(everything):,}")
+    return _some(everything, spec.rows, start=spec.start)
+
+
+def _some(everything: Examples, rows: int | None, *, start: int = 0) -> Examples:
+    """``rows`` of them, in a random order from ``start`` on, or all."""
+    if rows is None:
+        return everything
+    return everything.select(np.random.default_rng(TEXTS_SEED).permutation(len(everything))[start : start + rows])

@@ -1,0 +1,231 @@
+"""How each kind of spec is computed, in a folder of the store."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from sungen_lib import embedded
+from sungen_lib.baselines import SCORES, SELECTIONS, TRAININGS, tfidf_logreg
+from sungen_lib.encode import Encoded
+from sungen_lib.lab.sources import TEXTS_SEED, load
+from sungen_lib.lab.specs import Run, Synthetic, Trust, Weights, identify, weights_of
+from sungen_lib.lab.store import find, folder
+from sungen_lib.learn import LearnedWeights, choose_outer_lr, learn_weights, load_weights
+from sungen_lib.losses import LOSSES
+from sungen_lib.models import Prepared, TamConfig
+from sungen_lib.seeds import derived_seed
+from sungen_lib.storage import atomic_path, read_sealed, set_aside, write_sealed
+from sungen_lib.subset import bernoulli_subset
+from sungen_lib.texts import prompting, tasks
+from sungen_lib.texts.examples import Examples
+from sungen_lib.texts.generation import generate
+from sungen_lib.texts.jsonl import write_jsonl
+from sungen_lib.texts.plms import load_plm
+from sungen_lib.train import Diverged, Epoch, epochs, evaluate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, Any]:
+    assert spec.sampling is not None
+    model, tokenizer = _plm(spec.plm)
+    shards = place / "shards"
+    if shards.exists() and not (shards / "manifest.json").exists():
+        set_aside(shards, "no manifest says what wrote it")
+    rows = generate(
+        tasks.get(spec.task),
+        model=model,
+        tokenizer=tokenizer,
+        rows=spec.rows,
+        seed=derived_seed(TEXTS_SEED, spec.start) if spec.start else TEXTS_SEED,
+        sampling=spec.sampling,
+        shard_size=min(1024, max(64, spec.rows // 2)),  # small sets would waste most of a large shard
+        folder=shards,
+    )
+    write_jsonl(place / "synthetic.jsonl", rows)
+    shutil.rmtree(shards)
+    return {"rows": len(rows), "fingerprint": rows.fingerprint()}
+
+
+def _plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    return embedded.load_plm() if name.partition("@")[0] == "embedded" else load_plm(name)
+
+
+def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]:
+    texts = load(spec.train, data_dir)
+    settings: dict[str, Any] = {
+        "tam": spec.tam,
+        "initialisations": spec.initialisations,
+        "outer_size": spec.outer_size,
+        "outer_loss": LOSSES[spec.outer_loss],
+        "outer_draw": spec.outer_draw,
+        "centred": spec.centred,
+        "seed": spec.seed,
+        "device": spec.device,
+    }
+    chosen: dict[str, Any] = {}
+    outer_lr = spec.outer_lr
+    if isinstance(outer_lr, tuple):
+        outer_lr = chosen["outer_lr"] = _outer_lr(place, texts, outer_lr, settings)
+    checkpoint = place / "weights.safetensors"
+    _set_aside_if_damaged(checkpoint, load_weights)
+    learned = learn_weights(
+        texts,
+        outer_set=None if spec.outer is None else load(spec.outer, data_dir),
+        outer_lr=outer_lr,
+        iterations=spec.iterations,
+        snapshots=spec.snapshots,
+        checkpoint=checkpoint,
+        **settings,
+    )
+    return {"history": [asdict(iteration) for iteration in learned.history]} | chosen
+
+
+def _outer_lr(place: Path, texts: Examples, rates: tuple[float, ...], settings: dict[str, Any]) -> float:
+    """The outer learning rate, chosen on synthetic samples and saved, so that a restarted run uses the same one."""
+    path = place / "outer_lr.json"
+    _set_aside_if_damaged(path, read_sealed)
+    if not path.exists():
+        write_sealed(path, {"outer_lr": choose_outer_lr(texts, rates, **settings)})
+    return float(read_sealed(path)["outer_lr"])
+
+
+def _set_aside_if_damaged(path: Path, read: Callable[[Path], object]) -> None:
+    """Move a damaged file of an interrupted run out of the way; its content is computed again."""
+    try:
+        if path.exists():
+            read(path)
+    except ValueError as error:
+        set_aside(path, str(error))
+
+
+def learned(spec: Weights) -> LearnedWeights:
+    """The weights of a finished spec; raises ``Diverged`` where there are none."""
+    record = find(spec)
+    if record is not None and record.diverged:
+        raise Diverged(f"no weights: {record.diverged}")
+    return load_weights(folder(identify(spec)) / "weights.safetensors")
+
+
+def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
+    if spec.plm is not None:
+        return _prompt(spec, place, data_dir)
+    if spec.tam is None:
+        return _linear(spec, place, data_dir)
+    tam, weights = spec.tam, _mean_weights(spec)
+    rows = _rows(spec, data_dir, weights)
+    prepared = tam.prepare(rows, seed=spec.seed, device=spec.device)
+
+    def test() -> Encoded:
+        # Called only once training is over, or between the epochs of a run that asks for a curve.
+        return tam.encode(load(spec.test, data_dir), prepared.tokenizer, device=spec.device)
+
+    curve = []
+    for epoch in _training(spec, tam, prepared, rows, weights):
+        entry = asdict(epoch)
+        if spec.curve:
+            entry["test_accuracy"] = evaluate(prepared.model, test()).accuracy
+        curve.append(entry)
+    test_set = test()
+    result = evaluate(prepared.model, test_set)
+    _save_correct(place, result.correct)
+    metrics = {"accuracy": result.accuracy, "loss": result.loss, "rows": len(rows), "curve": curve}
+    if isinstance(spec.test, Synthetic):
+        metrics["robust_loss"] = evaluate(prepared.model, test_set, loss=LOSSES["rce"]).loss
+    return metrics
+
+
+def _mean_weights(spec: Run) -> np.ndarray | None:
+    several = [learned(weights).weights for weights in weights_of(spec)]
+    return np.stack(several).mean(axis=0) if several else None
+
+
+def _rows(spec: Run, data_dir: str | None, weights: np.ndarray | None = None) -> Examples:
+    """The rows that a run trains on."""
+    assert spec.train is not None
+    pool = load(spec.train, data_dir)
+    if spec.selection == "weighted":
+        return pool
+    if spec.selection == "first":
+        return pool.select(range(len(pool))[: spec.budget])
+    if spec.selection == "bernoulli":
+        if weights is None or spec.budget is None:
+            raise ValueError("a subset is drawn by weights, to a budget: give both")
+        return pool.select(bernoulli_subset(weights, spec.budget, seed=derived_seed(spec.seed, 1)))
+    select = SELECTIONS[spec.selection]
+    return pool.select(select(pool, budget=spec.budget, tam=spec.tam, seed=spec.seed, device=spec.device))
+
+
+def _training(
+    spec: Run, tam: TamConfig, prepared: Prepared, rows: Examples, weights: np.ndarray | None
+) -> Iterable[Epoch]:
+    if spec.training != "fit":
+        return TRAININGS[spec.training](prepared, rows, tam=tam, seed=spec.seed)
+    weighted = None
+    if spec.selection == "weighted":
+        assert weights is not None
+        weighted = torch.as_tensor(weights, device=spec.device)
+    model, data, _ = prepared
+    return epochs(model, data, weights=weighted, loss=LOSSES[spec.loss], seed=spec.seed, **tam.training)
+
+
+def _linear(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
+    """TF-IDF and logistic regression instead of a TAM."""
+    weights = _mean_weights(spec)
+    rows = _rows(spec, data_dir, weights)
+    model = tfidf_logreg.fit(rows, sample_weight=weights if spec.selection == "weighted" else None)
+    test = load(spec.test, data_dir)
+    correct = tfidf_logreg.predict(model, test) == test.labels
+    _save_correct(place, correct)
+    metrics = {"accuracy": float(correct.mean()), "rows": len(rows)}
+    if isinstance(spec.test, Synthetic):
+        logits = torch.as_tensor(tfidf_logreg.probabilities(model, test)).log()
+        metrics["robust_loss"] = float(LOSSES["rce"](logits, torch.as_tensor(test.labels)).mean())
+    return metrics
+
+
+def _trust(spec: Trust, place: Path, data_dir: str | None) -> dict[str, Any]:
+    pool = load(spec.train, data_dir)
+    scores = SCORES[spec.by](pool, tam=spec.tam, seed=spec.seed, device=spec.device)
+    with atomic_path(place / "trust.safetensors") as temporary:
+        save_file({"trust": scores.astype(np.float32)}, temporary)
+    return {"rows": len(scores)}
+
+
+def trust(spec: Trust | Weights) -> np.ndarray:
+    """(N,) the trust of a finished spec in each label; of weights, the weights. NaN where a method has none."""
+    if isinstance(spec, Weights):
+        return learned(spec).weights
+    return load_file(folder(identify(spec)) / "trust.safetensors")["trust"]
+
+
+def _prompt(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
+    assert spec.plm is not None
+    model, tokenizer = _plm(spec.plm)
+    test = load(spec.test, data_dir)
+    predictions = prompting.predict(tasks.get(spec.test.task), test, model=model, tokenizer=tokenizer)
+    correct = predictions == test.labels
+    _save_correct(place, correct)
+    return {"accuracy": float(correct.mean())}
+
+
+def _save_correct(place: Path, correct: np.ndarray) -> None:
+    with atomic_path(place / "correct.safetensors") as temporary:
+        save_file({"correct": correct.astype(np.uint8)}, temporary)
+
+
+STAGES: Mapping[type, Callable[..., dict[str, Any]]] = {
+    Synthetic: _synthetic,
+    Weights: _weights,
+    Trust: _trust,
+    Run: _run,
+}

@@ -1,0 +1,159 @@
+"""Finished results, one folder a spec: the files it produced and, written last, ``record.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from sungen_lib import show
+from sungen_lib.lab.specs import SEEDLESS, Spec, identify
+from sungen_lib.storage import Damaged, locked, read_sealed, set_aside, write_sealed
+
+
+@dataclass(frozen=True, repr=False)
+class Record:
+    """What is kept of a finished spec.
+
+    ``metrics``: plain numbers and curves; ``diverged``: the reason if training left the finite numbers, else ``None``;
+    ``files``: SHA-256 of each file beside the record.
+    """
+
+    id: str
+    stage: str
+    spec: dict[str, Any]
+    metrics: dict[str, Any]
+    seconds: float
+    device: str
+    versions: dict[str, str]
+    commit: str
+    diverged: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Record({', '.join(f'{name} {value}' for name, value in self._facts().items())})"
+
+    def _repr_html_(self) -> str:
+        """The same as a table."""
+        return show.table(["record", self.id], self._facts().items())
+
+    def _facts(self) -> dict[str, str]:
+        """What a reader wants to know of it."""
+        rows = self.spec.get("test") or self.spec.get("train") or self.spec
+        facts = {"stage": self.stage, "method": self.spec.get("method"), "task": rows.get("task"), "seed": self.seed}
+        if self.diverged:
+            facts["diverged"] = self.diverged
+        elif "accuracy" in self.metrics:
+            facts["test accuracy"] = f"{self.accuracy:.2f} %"
+        facts["took"] = f"{self.seconds:.1f} s"
+        return {name: str(value) for name, value in facts.items() if value is not None}
+
+    @property
+    def seed(self) -> int | None:
+        """The run's seed; ``None`` where nothing is random across seeds."""
+        return None if self.spec.get("method") in SEEDLESS else self.spec.get("seed")
+
+    @property
+    def folder(self) -> Path:
+        """Where the record and its files are."""
+        return folder(self.id)
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy in percent; NaN if the run diverged."""
+        return float("nan") if self.diverged else 100 * self.metrics["accuracy"]
+
+    def correct(self) -> np.ndarray:
+        """(items,) bool: which test items were predicted correctly."""
+        return load_file(self.folder / "correct.safetensors")["correct"].astype(bool)
+
+
+def root() -> Path:
+    """The store's folder: ``SUNGEN_STORE``, else ``runs/`` beside the package."""
+    return Path(os.environ.get("SUNGEN_STORE") or Path(__file__).parents[2] / "runs").absolute()
+
+
+def folder(spec_id: str) -> Path:
+    """The folder of one spec."""
+    return root() / spec_id[:2] / spec_id
+
+
+def find(spec: Spec) -> Record | None:
+    """The finished record of ``spec``; one whose files are damaged is set aside and counts as missing."""
+    return record_of(identify(spec))
+
+
+def record_of(spec_id: str) -> Record | None:
+    """``find`` by the id alone."""
+    place = folder(spec_id)
+    try:
+        return _read(place)
+    except Damaged:
+        with exclusively(place):  # not while another process computes it again
+            return sound(place)
+
+
+def _read(place: Path) -> Record | None:
+    """The record there, if any; raises ``Damaged``."""
+    path = place / "record.json"
+    if not path.exists():
+        return None
+    try:
+        record = Record(**read_sealed(path, required=False))  # the first records had no seal
+        damaged = [name for name, digest in record.files.items() if _digest(place / name) != digest]
+    except (TypeError, OSError) as error:
+        raise Damaged(f"{path} cannot be read ({error})") from None
+    if record.id != place.name:
+        raise Damaged(f"{path} is the record of {record.id}")
+    if damaged:
+        raise Damaged(f"{', '.join(damaged)} does not match its record")
+    # Records written before divergence was checked kept an accuracy here.
+    if not record.diverged and not np.isfinite(record.metrics.get("loss", 0.0)):
+        raise Damaged(f"{path} holds a loss that is not finite")
+    return record
+
+
+def sound(place: Path) -> Record | None:
+    """The record there; a damaged one is set aside. Call it within ``exclusively``."""
+    try:
+        return _read(place)
+    except Damaged as error:
+        set_aside(place, str(error))
+        return None
+
+
+@contextmanager
+def exclusively(place: Path) -> Iterator[None]:
+    """Only one process computes a spec; another one waits, and then finds it finished."""
+    with locked(root() / "locks" / place.name):
+        yield
+
+
+def prepare(place: Path) -> None:
+    """An empty folder for a result, or what a killed process left of one, without its temporary files."""
+    place.mkdir(parents=True, exist_ok=True)
+    for left in place.rglob(".*.tmp"):
+        left.unlink(missing_ok=True)
+
+
+def keep(record: Record) -> Record:
+    """Write ``record``, with a hash of each file beside it; what is then in the store."""
+    files = {path.name: _digest(path) for path in sorted(record.folder.glob("[!.]*")) if _is_result(path)}
+    record = replace(record, files=files)
+    write_sealed(record.folder / "record.json", asdict(record))
+    return record
+
+
+def _is_result(path: Path) -> bool:
+    return path.is_file() and ".damaged-" not in path.name  # ``set_aside`` leaves such files
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"

@@ -1,0 +1,243 @@
+"""``learn_weights``: Algorithm 1 for labelled texts, with a progress bar, snapshots and a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from sungen_lib import show
+from sungen_lib.derivative import default_method
+from sungen_lib.encode import Encoded
+from sungen_lib.models import TamConfig
+from sungen_lib.reweight import Bilevel, Iteration, OuterSets, State, iterations
+from sungen_lib.seeds import derived_seed
+from sungen_lib.storage import SEAL, atomic_path
+from sungen_lib.texts.examples import Examples
+from sungen_lib.train import Diverged
+
+CHECKPOINT_SECONDS = 20.0
+PILOT = 10  # iterations for each rate that ``choose_outer_lr`` tries
+
+
+@dataclass
+class LearnedWeights:
+    """``weights``: (N,) float32 in [0, 1]; ``snapshots``: iteration -> (N,); ``history``: one entry an iteration."""
+
+    weights: np.ndarray
+    snapshots: dict[int, np.ndarray]
+    history: list[Iteration] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        low, high = float((self.weights < 0.1).mean()), float((self.weights > 0.9).mean())
+        return (
+            f"LearnedWeights({len(self.weights):,} samples, {len(self.history)} iterations; "
+            f"mean {self.weights.mean():.3f}, {low:.0%} below 0.1, {high:.0%} above 0.9)"
+        )
+
+    def _repr_html_(self) -> str:
+        """The same, and a histogram in ten bars."""
+        counts = np.histogram(self.weights, bins=10, range=(0, 1))[0].tolist()
+        return show.table(["0", "samples by weight", "1"], [["", show.bars(counts), ""]], caption=repr(self))
+
+
+def learn_weights(
+    texts: Examples,
+    *,
+    tam: TamConfig | None = None,
+    outer_set: Examples | None = None,
+    initialisations: int = 1,
+    seed: int = 0,
+    device: str = "cpu",
+    snapshots: Sequence[int] = (0, 5, 10, 50),
+    checkpoint: str | Path | None = None,
+    progress: str | None = None,
+    **settings: Any,
+) -> LearnedWeights:
+    """Learn one weight for each text (Algorithm 1): the higher, the more its label is to be trusted.
+
+    ``tam``: the task model, by default the paper's BiLSTM; text length, inner epochs, learning rate and batch size are
+    its own. ``settings`` are fields of ``reweight.Bilevel`` and override them. ``outer_set``: texts for the outer loss
+    instead of a part of ``texts``. ``seed`` decides the TAM's initial parameters (with ``initialisations`` above 1,
+    several take turns), the outer set and the order of batches.
+
+    ``snapshots``: iterations whose weights are kept. ``checkpoint``: a file in which work is saved on the way; the same
+    call goes on from there, to the identical result. ``progress`` names the bar, ``None`` hides it.
+
+    Raises ``Diverged`` where weights collapse or numbers are not finite, ``ValueError`` for impossible settings and for
+    the checkpoint of another run.
+    """
+    tam = tam or TamConfig()
+    bilevel = Bilevel(**tam.inner | settings)
+    tams, train_set, tokenizer = _prepared(tam, texts, initialisations, seed=seed, device=device)
+    outer = None if outer_set is None else tam.encode(outer_set, tokenizer, device=device)
+    saved = _Saved(checkpoint, State(train_set), snapshots)
+    saved.resume(bilevel, train_set, outer, tams, seed)
+    with tqdm(desc=progress, initial=saved.state.done, total=bilevel.iterations, disable=progress is None) as bar:
+        for state in iterations(train_set, tams, bilevel, outer_set=outer, seed=seed, state=saved.state):
+            saved.after_iteration(last=state.done == bilevel.iterations)
+            bar.set_postfix(outer_loss=f"{state.history[-1].outer_loss:.3f}", refresh=False)
+            bar.update()
+    return saved.learned()
+
+
+def _prepared(
+    tam: TamConfig, texts: Examples, initialisations: int, *, seed: int, device: str
+) -> tuple[list[nn.Module], Encoded, Any]:
+    """The TAM from each initialisation, the encoded texts, the tokenizer."""
+    model, train_set, tokenizer = tam.prepare(texts, seed=seed, device=device)
+    others = [derived_seed(seed, 3, number) for number in range(1, initialisations)]
+    return [model, *(tam.build(tokenizer, train_set.classes, seed=other) for other in others)], train_set, tokenizer
+
+
+def choose_outer_lr(texts: Examples, rates: Sequence[float], *, pilot: int = PILOT, **settings: Any) -> float:
+    """The rate with the lowest outer loss at the end of ``pilot`` iterations (mean of the last three).
+
+    Appendix F.2 chooses among 0.25, 0.1 and 0.01 by whether the outer loss falls steadily, judged by eye. Here, too,
+    only synthetic samples decide. ``settings`` are ``learn_weights``'s. Raises ``Diverged`` if every rate diverges.
+    """
+    ends: dict[float, float] = {}
+    reason = None
+    for rate in rates:
+        try:
+            learned = learn_weights(texts, outer_lr=rate, iterations=pilot, snapshots=(), **settings)
+        except Diverged as error:
+            reason = error
+        else:
+            ends[rate] = float(np.mean([iteration.outer_loss for iteration in learned.history[-3:]]))
+    if not ends:
+        raise Diverged(f"no outer rate of {', '.join(map(str, rates))} will do: {reason}")
+    return min(ends, key=ends.__getitem__)
+
+
+class _Saved:
+    """The state of a run with its snapshots, and the checkpoint that both are saved in, if there is one."""
+
+    def __init__(self, path: str | Path | None, state: State, snapshots: Sequence[int]) -> None:
+        self.path, self.state, self.wanted = None if path is None else Path(path), state, set(snapshots)
+        self.snapshots = {0: state.weights.cpu().numpy()} if 0 in self.wanted else {}
+        self.identity: dict[str, object] = {}
+        self.time = time.perf_counter()
+
+    def resume(
+        self, bilevel: Bilevel, train_set: Encoded, outer_set: Encoded | None, tams: Sequence[nn.Module], seed: int
+    ) -> None:
+        """Go on from the checkpoint, if it exists and is of the same run; else ``ValueError``."""
+        if self.path is None:
+            return
+        self.identity = _identity(bilevel, train_set, outer_set, tams, seed)
+        if not self.path.exists():
+            return
+        about, tensors = _read_checkpoint(self.path)
+        if about["identity"] != self.identity:
+            other = about["identity"]
+            raise ValueError(
+                f"{self.path} belongs to another run: {other}, not {self.identity}; remove it or name another"
+            )
+        if len(about["history"]) > bilevel.iterations:
+            asked = f"{bilevel.iterations} were asked for"
+            raise ValueError(f"{self.path} holds {len(about['history'])} iterations, {asked}")
+        for name in ("scores", "first", "second"):
+            getattr(self.state, name).copy_(tensors[name])
+        self.state.eps, self.state.inexact = about["eps"], about["inexact"]
+        self.state.history = [Iteration(**entry) for entry in about["history"]]
+        self.snapshots = _snapshots(tensors)
+
+    def after_iteration(self, *, last: bool) -> None:
+        """Keep the weights if a snapshot is wanted; save now and then, and at the end."""
+        if self.state.done in self.wanted:
+            self.snapshots[self.state.done] = self.state.weights.cpu().numpy()
+        if self.path is not None and (last or time.perf_counter() - self.time > CHECKPOINT_SECONDS):
+            self._save(self.path)
+            self.time = time.perf_counter()
+
+    def _save(self, path: Path) -> None:
+        state = self.state
+        tensors = {"scores": state.scores, "first": state.first, "second": state.second}
+        tensors |= {f"snapshot.{n}": torch.as_tensor(w) for n, w in self.snapshots.items()}
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        history = [asdict(iteration) for iteration in state.history]
+        about = {"identity": self.identity, "eps": state.eps, "inexact": state.inexact, "history": history}
+        metadata = {"about": json.dumps(about)}
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata | {SEAL: _seal(metadata["about"], tensors)})
+
+    def learned(self) -> LearnedWeights:
+        """The result."""
+        return LearnedWeights(self.state.weights.cpu().numpy(), self.snapshots, self.state.history)
+
+
+def _identity(
+    bilevel: Bilevel, train_set: Encoded, outer_set: Encoded | None, tams: Sequence[nn.Module], seed: int
+) -> dict[str, object]:
+    """Everything that decides a run but its number of iterations."""
+    plain = ("outer_lr", "inner_epochs", "inner_lr", "batch_size", "precision", "guard_every")
+    identity: dict[str, object] = {"seed": seed, **{name: getattr(bilevel, name) for name in plain}}
+    identity["method"] = bilevel.method or default_method(tams[0])
+    # Options beyond the paper are named only where they are used, so that older checkpoints go on.
+    if bilevel.outer_draw != "once":
+        identity |= {"outer_draw": bilevel.outer_draw, "outer_size": bilevel.outer_size}
+    if bilevel.centred:
+        identity["centred"] = True
+    # A function has no name to rely on, but its value at some logits tells it from others.
+    identity["outer_loss"] = round(float(bilevel.outer_loss(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))), 6)
+    identity["digest"] = _digest(train_set, OuterSets(train_set, outer_set, bilevel, seed).of(1)[0], tams)
+    return identity
+
+
+def _digest(train_set: Encoded, outer_set: Encoded, tams: Sequence[nn.Module]) -> str:
+    """SHA-256 over the texts, the labels and the TAMs' initial parameters."""
+    digest = hashlib.sha256()
+    texts = (t for s in (train_set, outer_set) for t in (s.flat, s.lengths, s.labels))
+    for tensor in (*texts, *(parameter for tam in tams for parameter in tam.parameters())):
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            about = json.loads(metadata["about"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        seal = metadata.get(SEAL)
+        if seal is not None and seal != _seal(metadata["about"], tensors):  # the first checkpoints had none
+            raise ValueError("its content does not match its checksum")
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} holds no weights ({error}); remove it to learn them again") from None
+    return about, tensors
+
+
+def _seal(about: str, tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of everything in a checkpoint: safetensors would not notice a changed number."""
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _snapshots(tensors: dict[str, Tensor]) -> dict[int, np.ndarray]:
+    return {int(key.removeprefix("snapshot.")): value.numpy() for key, value in tensors.items() if "." in key}
+
+
+def load_weights(path: str | Path) -> LearnedWeights:
+    """The weights, snapshots and history that ``learn_weights(checkpoint=path)`` saved.
+
+    Raises ``ValueError`` for a file that holds none.
+    """
+    about, tensors = _read_checkpoint(path)
+    history = [Iteration(**entry) for entry in about["history"]]
+    return LearnedWeights(tensors["scores"].sigmoid().numpy(), _snapshots(tensors), history)

@@ -1,0 +1,110 @@
+"""Bootstrap intervals over test items and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sungen_lib.paper.cells import Array, Cell, common_seeds
+
+RESAMPLES = 2_000
+
+
+BOOTSTRAP_SEED = 20_230_501
+
+
+_BLOCK = 4_000_000  # resample counts held at once: 32 MB
+
+
+def _patterns(scores: Array) -> tuple[Array, Array]:
+    """The distinct columns of (k, items) whole numbers >= 0, (k, P) float, and how often each occurs, (P,).
+
+    ``np.unique(scores, axis=1)`` says the same, but sorts whole columns and is many times slower.
+    """
+    codes = np.zeros(scores.shape[1], dtype=np.int64)
+    for row in scores:  # renumbered after each row, so that codes stay below ``items`` and never overflow
+        codes = np.unique(codes * (int(row.max()) + 1) + row, return_inverse=True)[1]
+    _, first, counts = np.unique(codes, return_index=True, return_counts=True)
+    return scores[:, first].astype(np.float64), counts
+
+
+def _resample_items(scores: Array, rng: np.random.Generator) -> Array:
+    """(RESAMPLES, k) means over resampled items, for (k, items) scores, the same items in all k.
+
+    Items with the same k scores are interchangeable, so drawing items with replacement is drawing how often each
+    distinct column occurs: a multinomial over a handful of patterns, whatever the number of items.
+    """
+    items = scores.shape[1]
+    patterns, counts = _patterns(scores)
+    block = max(1, _BLOCK // len(counts))
+    sizes = [min(block, RESAMPLES - start) for start in range(0, RESAMPLES, block)]
+    draws = [rng.multinomial(items, counts / items, size=size) @ patterns.T for size in sizes]
+    means: Array = np.concatenate(draws) / items
+    return means
+
+
+def _seed_weights(seeds: int, rng: np.random.Generator) -> Array:
+    """(RESAMPLES, seeds) weights of resampled seeds, each row summing to 1.
+
+    Their deviation from 1 / seeds is stretched by sqrt(S / (S - 1)) (Rao & Wu 1988): plain resampling of three seeds
+    understates the variance of their mean by a third.
+    """
+    counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
+    stretch = np.sqrt(seeds / (seeds - 1)) if seeds > 1 else 0.0
+    weights: Array = 1 / seeds + stretch * (counts - 1 / seeds)
+    return weights
+
+
+def resample(rows: Sequence[Array], *, paired: bool, over_seeds: bool, rng: np.random.Generator) -> Array:
+    """(RESAMPLES, rows) resampled percentages of (S, items) bool arrays.
+
+    ``paired``: all rows were measured on the same items and are resampled together. ``over_seeds``: resample seeds too.
+    """
+    if not paired:
+        return np.hstack([resample([row], paired=True, over_seeds=over_seeds, rng=rng) for row in rows])
+    seeds = len(rows[0])
+    if over_seeds:
+        means = _resample_items(np.concatenate(rows), rng).reshape(RESAMPLES, len(rows), seeds)
+        means = (means * _seed_weights(seeds, rng)[:, None, :]).sum(axis=-1)
+    else:
+        means = _resample_items(np.stack([row.sum(axis=0) for row in rows]), rng) / seeds
+    return 100.0 * means
+
+
+def interval(resampled: Array) -> tuple[float, float]:
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def paired_gap(above: Cell, below: Cell) -> tuple[float, float, float, str]:
+    """(gap, low, high, signs): ``above`` less ``below`` in points, the mean over common seeds; its 95 % interval by a
+    paired bootstrap over test items; each seed's sign. NaN without common seeds or items.
+    """
+    seeds, _ = common_seeds([above, below])
+    items = [cell.items_at(seeds) for cell in (above, below)]
+    if not seeds or items[0] is None or items[1] is None:
+        return (float("nan"),) * 3 + ("",)
+    gaps = above.at(seeds) - below.at(seeds)
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    draws = resample([items[0], items[1]], paired=True, over_seeds=False, rng=rng)
+    signs = " ".join("-0+"[int(np.sign(gap)) + 1] for gap in gaps)
+    return (float(gaps.mean()), *interval(draws[:, 0] - draws[:, 1]), signs)
+
+
+def number_interval(cells: Sequence[Cell]) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean over ``cells`` (one, or the tasks of an average), seeds and items together.
+
+    Each cell is resampled on its own: items from its items, seeds from those that finished in every cell. With three
+    seeds a percentile interval is still somewhat too narrow.
+    """
+    seeds, _ = common_seeds(cells)
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    total = np.zeros(RESAMPLES)
+    for cell in cells:
+        items = cell.items_at(seeds)
+        if items is None:
+            total += _seed_weights(len(seeds), rng) @ cell.at(seeds)
+        else:
+            total += resample([items], paired=True, over_seeds=True, rng=rng)[:, 0]
+    return interval(total / len(cells))

@@ -1,0 +1,46 @@
+"""Pretrained models by name: a hub id (``id@revision``) or a folder."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sungen_lib.texts.examples import DataMissing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def pretrained(name: str) -> tuple[str, str]:
+    """``name`` without its revision, and the revision: what follows ``@`` in a hub id, else "main".
+
+    What follows the ``@`` of a folder is a hash of its content, which makes a changed folder another model.
+    """
+    base, _, revision = (name, "", "") if Path(name).exists() or "@" not in name else name.rpartition("@")
+    return base, "main" if Path(base).exists() or not revision else revision
+
+
+def has_no_words(tokenizer: Any) -> bool:
+    """True for the empty tokenizer that transformers silently returns when a folder has no tokenizer files."""
+    return len(tokenizer) <= len(tokenizer.all_special_tokens)
+
+
+@lru_cache(maxsize=1)
+def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """(model, tokenizer) of a hub id or a folder; bfloat16 on a GPU, else float32. Raises ``DataMissing``."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base, revision = pretrained(name)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    try:
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
+        if has_no_words(tokenizer):
+            raise ValueError("save its tokenizer beside it")
+        return model.to(device), tokenizer  # type: ignore[arg-type]  # a wrapper hides .to's signature
+    except (OSError, ValueError) as error:
+        raise DataMissing(f"no PLM could be loaded from {name!r}: {str(error).splitlines()[0]}") from None

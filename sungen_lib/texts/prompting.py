@@ -1,0 +1,133 @@
+"""PLM to zero-shot predictions (PROMPTING in the paper, Section 2.1).
+
+The whole prompted text is scored once for each label, and the label with the lowest mean LM loss wins. (In Table 10
+the label words stand before the text, so their own likelihood would not depend on it.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sungen_lib.texts.examples import Examples
+from sungen_lib.texts.tasks import Task, fill
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+def prompted_tokens(
+    task: Task, data: Examples, label: int, tokenizer: PreTrainedTokenizerBase, limit: int
+) -> list[list[int]]:
+    """Token indices of each prompted text; texts are cut so that prompt and text fit ``limit`` tokens."""
+    rows = []
+    for i, text in enumerate(data.texts):
+        context, body = ("", text) if data.pairs is None else (text, data.pairs[i])
+        prompt = fill(task.prompting_prompt, label_words=task.label_words[label], context=context)
+        rows.append(tokenizer(prompt + body)["input_ids"][:limit])
+    return rows
+
+
+@torch.inference_mode()
+def mean_losses(
+    model: PreTrainedModel,
+    rows: list[list[int]],
+    *,
+    shared: Sequence[int] | None = None,
+    batch_size: int = 64,
+    progress: str | None = None,
+) -> Tensor:
+    """Mean negative log-likelihood a token (the first is given), (N,) float64 in nats, on the CPU.
+
+    ``rows``: token indices, two or more each.
+    ``shared``: how many tokens at the beginning of each row others have too, from 1 to its length less 1; equal
+    beginnings in a batch are computed once.
+    """
+    model.eval()
+    shared = [1] * len(rows) if shared is None else shared
+    cut = [(tuple(row[:n]), row[n:]) for row, n in zip(rows, shared, strict=True)]
+
+    def place(i: int) -> tuple[int, tuple[int, ...], int]:
+        return len(rows[i]) // 8, cut[i][0], len(rows[i])  # by length, more or less; equal beginnings side by side
+
+    order = sorted(range(len(rows)), key=place)
+    result = torch.empty(len(rows), dtype=torch.float64)
+    for start in tqdm(range(0, len(order), batch_size), desc=progress, disable=progress is None):
+        chunk = order[start : start + batch_size]
+        totals = _total_losses(model, [cut[i][0] for i in chunk], [cut[i][1] for i in chunk])
+        result[chunk] = totals / torch.tensor([len(rows[i]) - 1 for i in chunk])
+    return result
+
+
+def _total_losses(model: PreTrainedModel, beginnings: list[tuple[int, ...]], rests: list[list[int]]) -> Tensor:
+    """Summed negative log-likelihood, (B,) float64, of each beginning (but for its first token) and its rest."""
+    from transformers import DynamicCache
+
+    device = next(model.parameters()).device
+    different = list(dict.fromkeys(beginnings))
+    which = torch.tensor([different.index(beginning) for beginning in beginnings], device=device)
+    tokens, mask = _right_padded(different, device)
+    cache = DynamicCache()
+    logits = model(input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=True).logits.float()
+    lengths = mask.sum(1)
+    total = _losses(logits[:, :-1], tokens[:, 1:], mask[:, 1:])[which]
+    last = logits.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, logits.shape[-1]))[which]
+
+    cache.batch_select_indices(which)
+    tokens, rest_mask = _right_padded(rests, device)
+    positions = lengths[which][:, None] + torch.arange(tokens.shape[1], device=device)
+    logits = model(
+        input_ids=tokens,
+        attention_mask=torch.cat([mask[which], rest_mask], dim=1),
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    ).logits.float()
+    return (total + _losses(torch.cat([last, logits[:, :-1]], dim=1), tokens, rest_mask)).cpu()
+
+
+def _right_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    width = max(map(len, rows))
+    tokens = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
+    return tokens, torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+
+
+def _losses(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    """(B,) float64 sums over the positions in ``mask``, (B, L)."""
+    return (F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none") * mask).double().sum(1)
+
+
+def _common(rows: Sequence[list[int]]) -> int:
+    """How many tokens all rows begin with, leaving each at least one; at least 1."""
+    first, last = min(rows), max(rows)  # in lexicographic order: what these two share, all share
+    equal = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return max(1, min(equal, *(len(row) - 1 for row in rows)))
+
+
+def predict(
+    task: Task,
+    data: Examples,
+    *,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int = 64,
+    progress: str | None = None,
+) -> np.ndarray:
+    """(N,) int64 predicted labels; the data's own labels are not looked at."""
+    limit = int(model.config.max_position_embeddings)
+    by_label = [prompted_tokens(task, data, label, tokenizer, limit) for label in range(task.classes)]
+    if task.pair:  # the labels of one sample share its first text; all samples of one label share its prompt
+        shared = [_common(rows) for rows in zip(*by_label, strict=True)] * task.classes
+    else:
+        shared = [length for rows in by_label for length in [_common(rows)] * len(rows)]
+    rows = [tuple(row) for rows in by_label for row in rows]
+    once = dict(zip(rows, shared, strict=True))  # equal rows get one loss, and a tie goes to the first label
+    different, lengths = list(map(list, once)), list(once.values())
+    losses = mean_losses(model, different, shared=lengths, batch_size=batch_size, progress=progress)
+    number = {row: i for i, row in enumerate(once)}
+    return losses[[number[row] for row in rows]].view(task.classes, -1).argmin(0).numpy()
