@@ -14,9 +14,7 @@ import argparse
 import copy
 import json
 import os
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -26,10 +24,12 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from benchmarks.data import TrainingSet, training_set
-from sungen_lib import derivative, learn
+from sungen_lib import derivative, reweight
 from sungen_lib.encode import Encoded
+from sungen_lib.learn import LearnedWeights
 from sungen_lib.losses import reverse_cross_entropy
 from sungen_lib.models import BiLSTM
 from sungen_lib.seeds import derived_seed
@@ -70,26 +70,8 @@ def exact_derivative(model: BiLSTM, sample: Encoded, outer_set: Encoded) -> Tens
 
 
 def outer_rows(rows: int, *, size: int, seed: int) -> np.ndarray:
-    """The rows ``learn_weights`` draws as its outer set."""
+    """The rows that Algorithm 1 draws as its outer set."""
     return np.random.default_rng(derived_seed(seed, 0)).choice(rows, min(size, rows), replace=False)
-
-
-@contextmanager
-def _trained_models(train_set: Encoded, wanted: Sequence[int]) -> Iterator[dict[int, BiLSTM]]:
-    """While ``learn_weights`` runs inside: a copy of the trained TAM of each wanted iteration."""
-    models: dict[int, BiLSTM] = {}
-    number, original = 0, derivative.directional
-
-    def spy(model: BiLSTM, data: Encoded, *arguments: object, **settings: object) -> Tensor:
-        nonlocal number
-        if data is train_set:  # not the guard's sample
-            number += 1
-            if number in wanted:
-                models[number] = copy.deepcopy(model)
-        return original(model, data, *arguments, **settings)  # type: ignore[arg-type]
-
-    with mock.patch.object(derivative, "directional", spy):
-        yield models
 
 
 def along_a_run(
@@ -98,8 +80,12 @@ def along_a_run(
     """One entry for each wanted iteration and each way to the derivative, errors as in ``Errors``."""
     data = training.encoded
     tam = bilstm(training, seed)
-    with _trained_models(data, iterations) as models:
-        learn.learn_weights(data, tam=tam, outer_size=outer_size, iterations=max(iterations), seed=seed)
+    settings = reweight.Bilevel(outer_size=outer_size, iterations=max(iterations))
+    models = {  # between two iterations the TAM is as the inner loop has trained it
+        state.done: copy.deepcopy(tam)
+        for state in reweight.iterations(data, [tam], settings, seed=seed)
+        if state.done in iterations
+    }
     outer_set = data.select(outer_rows(len(data), size=outer_size, seed=seed))
     sample = data.select(np.random.default_rng(seed).choice(len(data), min(check_rows, len(data)), replace=False))
     table = []
@@ -120,18 +106,12 @@ def compare_weights(training: TrainingSet, *, outer_size: int, iterations: int, 
     """Spearman's rank correlation and largest difference of the weights that each pair of methods arrives at."""
     weights = {}
     for method in derivative.METHODS:
-        start = time.perf_counter()
-        learned = learn.learn_weights(
-            training.encoded,
-            tam=bilstm(training, seed),
-            outer_size=outer_size,
-            iterations=iterations,
-            method=method,
-            seed=seed,
-            progress=method,
-        )
-        weights[method] = learned.weights
-        print(f"{method}: {time.perf_counter() - start:.0f} s, {learned!r}", flush=True)
+        settings = reweight.Bilevel(outer_size=outer_size, iterations=iterations, method=method)
+        run = reweight.iterations(training.encoded, [bilstm(training, seed)], settings, seed=seed)
+        *_, state = tqdm(run, desc=method, total=iterations)
+        weights[method] = state.weights.cpu().numpy()
+        seconds = sum(iteration.seconds for iteration in state.history)
+        print(f"{method}: {seconds:.0f} s, {LearnedWeights(weights[method], {}, state.history)!r}", flush=True)
     return [
         {
             "methods": [a, b],

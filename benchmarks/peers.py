@@ -1,6 +1,6 @@
 """The meta-gradient by the general libraries for bilevel optimisation, each used as its documentation says.
 
-They differentiate what their users have: the straightforward model of ``benchmarks.plain``, one step of its inner loop
+They differentiate what their users have: the straightforward model of ``sungen_lib.plain``, one step of its inner loop
 at a time. All take the same arguments and return the same thing as ``plain.meta_gradient``: for each row
 ``-(lr / S) <v, grad l_i>``, (N,), with v, the outer gradient, given. The outer loss enters as ``<v, theta'>``, whose
 gradient by the updated parameters theta' is v: cheaper for a library than to evaluate the outer set for each batch,
@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib import metadata
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.plain import PackedBiLSTM, Texts, weighted_loss
+from sungen_lib.plain import Batch, Batches, PackedBiLSTM, Texts, weighted_loss
 
-Batch = tuple[Tensor, Tensor, Tensor]
-MetaGradient = Callable[[PackedBiLSTM, Texts, Tensor, Sequence[Tensor], Sequence[np.ndarray], float], Tensor]
+MetaGradient = Callable[[PackedBiLSTM, Texts, Tensor, Sequence[Tensor], Batches, float], Tensor]
 PACKAGES = {"higher": "higher", "torchopt": "torchopt", "betty": "betty-ml", "betty_restored": "betty-ml"}
 
 
@@ -32,10 +30,9 @@ def version(name: str) -> str | None:
         return None
 
 
-def _loaded(texts: Texts, batches: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Batch]]:
+def _loaded(texts: Texts, batches: Batches) -> Iterator[tuple[Tensor, Batch]]:
     for rows in batches:
-        index = torch.as_tensor(rows)
-        yield index.to(texts.labels.device), texts.batch(index)
+        yield rows.to(texts.labels.device), texts.batch(rows)
 
 
 def _inner_product(outer: Sequence[Tensor], parameters: Iterable[Tensor]) -> Tensor:
@@ -47,7 +44,7 @@ def higher_gradient(
     texts: Texts,
     weights: Tensor,
     outer: Sequence[Tensor],
-    batches: Sequence[np.ndarray],
+    batches: Batches,
     lr: float,
 ) -> Tensor:
     """``higher.innerloop_ctx``: one differentiable SGD step a batch."""
@@ -70,7 +67,7 @@ def torchopt_gradient(
     texts: Texts,
     weights: Tensor,
     outer: Sequence[Tensor],
-    batches: Sequence[np.ndarray],
+    batches: Batches,
     lr: float,
 ) -> Tensor:
     """``torchopt.MetaSGD``: one differentiable step a batch, then back to the parameters as they were."""
@@ -94,7 +91,7 @@ def betty_gradient(
     texts: Texts,
     weights: Tensor,
     outer: Sequence[Tensor],
-    batches: Sequence[np.ndarray],
+    batches: Batches,
     lr: float,
     *,
     restore: bool = False,

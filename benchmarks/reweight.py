@@ -7,12 +7,12 @@ Three measurements on the paper's BiLSTM, its competitors taking turns in one pr
 
 1. the meta-gradient of all rows at trained parameters, by plain double backward, ``higher``, ``torchopt``,
    ``betty-ml`` (as shipped, and with the step back that it forgets) and ours by central difference and by dual
-   numbers. The general ways differentiate the inner loop's own step, as their users would: the model of
-   ``benchmarks.plain``, batches of 32. ``double_backward_batched`` is the best we can make of double backward: on our
+   numbers. The general ways differentiate the step that the inner loop takes, as their users would: the model of
+   ``sungen_lib.plain``, batches of 32. ``double_backward_batched`` is the best we can make of double backward: on our
    BiLSTM, whose unpacked LSTMs gain from larger batches (128 on CPUs). The outer gradient, the same work for all, is
    given and not timed. Every result is compared with double backward in float64 on some rows;
-2. a step of the inner loop at batch 32, ours against ``benchmarks.plain``;
-3. a whole outer iteration, ours against ``benchmarks.plain``.
+2. a step of the inner loop at batch 32, ours against ``sungen_lib.plain``;
+3. a whole outer iteration, ours against ``sungen_lib.plain``.
 
 Double backward, and what is built on it, is timed on ``--slow-rows`` rows, in whole batches of 128 spread evenly over
 the lengths (or four of 32 in a row: both sizes get the batches they would get of all rows), and scaled in proportion.
@@ -42,11 +42,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import peers, plain
+from benchmarks import peers
 from benchmarks.accuracy import bilstm, errors, exact_derivative, outer_rows
 from benchmarks.data import TrainingSet, stratified_batches, training_set
-from benchmarks.measure import machine, measured
-from sungen_lib import derivative, learn, reweight
+from benchmarks.measure import clock, machine, measured
+from sungen_lib import derivative, plain, reweight
 from sungen_lib.encode import Encoded, shuffled_batches, sorted_batches
 from sungen_lib.losses import reverse_cross_entropy
 from sungen_lib.models import BiLSTM
@@ -144,7 +144,7 @@ def way(name: str, model: BiLSTM, data: Encoded, direction: dict[str, Tensor], w
     copy = plain_copy(model)  # which betty, as shipped, does not leave as it found it
     renamed = {_plain_name(parameter): v for parameter, v in direction.items()}
     outer = [renamed[parameter] for parameter, _ in copy.named_parameters()]
-    texts, batches = plain_texts(data), list(sorted_batches(data.sizes, BATCH))
+    texts, batches = plain_texts(data), as_tensors(sorted_batches(data.sizes, BATCH))
     return lambda: GENERAL[name](copy, texts, weights, outer, batches, LR)
 
 
@@ -180,8 +180,12 @@ def _plain_name(name: str) -> str:
 
 def plain_texts(data: Encoded) -> plain.Texts:
     """The same rows, tokenised, as the straightforward implementation keeps them."""
-    tokens = list(data.flat.long().split(data.sizes.tolist()))
-    return plain.Texts(tokens, data.lengths.cpu(), data.labels)
+    return plain.Texts(data.flat.long().split(data.sizes.tolist()), data.labels)
+
+
+def as_tensors(batches: Iterable[np.ndarray]) -> list[Tensor]:
+    """Batches of rows as the straightforward implementation takes them."""
+    return [torch.as_tensor(rows) for rows in batches]
 
 
 def bench_inner_step(training: TrainingSet, *, steps: int, repeats: int, seed: int) -> Section:
@@ -198,8 +202,8 @@ def bench_inner_step(training: TrainingSet, *, steps: int, repeats: int, seed: i
         trainer.epoch(derived_seed(seed, epoch))
 
     def theirs(epoch: int) -> None:
-        for batch in shuffled_batches(data.sizes, BATCH, np.random.default_rng(derived_seed(seed, epoch))):
-            plain.inner_step(copy, adam, texts, ones, torch.as_tensor(batch))
+        batches = shuffled_batches(data.sizes, BATCH, np.random.default_rng(derived_seed(seed, epoch)))
+        plain.inner_loop(copy, adam, texts, ones, as_tensors(batches))
 
     milliseconds: dict[str, list[float]] = {"plain_ms": [], "ours_ms": []}
     difference = 0.0
@@ -222,31 +226,31 @@ def bench_inner_step(training: TrainingSet, *, steps: int, repeats: int, seed: i
 def bench_outer_iteration(training: TrainingSet, *, slow_rows: int, repeats: int, seed: int) -> Section:
     """Seconds of one outer iteration: one epoch, the outer gradient, the meta-gradient, the step on the weights.
 
-    Ours is the second iteration of ``learn_weights``: the first sets up kernels and graphs, and like every tenth runs
-    the guard, so its time is reported beside.
+    Ours is the second iteration: the first sets up kernels and graphs, and like every tenth runs the guard, so its time
+    is reported beside.
     """
     data = training.encoded
     outer = outer_rows(len(data), size=outer_size(len(data)), seed=seed)
     some = stratified_batches(data, LARGE_BATCH, slow_rows)
     theirs = plain_copy(bilstm(training, seed).to(data.device))
     initial = {name: value.clone() for name, value in theirs.state_dict().items()}
-    texts, scores = plain_texts(data), torch.zeros(len(data), device=data.device, requires_grad=True)
-    optimizer = plain.outer_optimizer(scores)
+    texts, scores = plain_texts(data), torch.zeros(len(data), device=data.device)
+    optimizer = plain_optimizer(scores)
     times: dict[str, list[float]] = defaultdict(list)
     for repeat in range(repeats):
-        learned, _, peak = measured(lambda: _iterations(training, 2, seed), data.device)
-        times["ours_first_s"].append(learned.history[0].seconds)
-        times["ours_s"].append(learned.history[1].seconds)
+        history, _, peak = measured(lambda: _iterations(training, 2, seed), data.device)
+        times["ours_first_s"].append(history[0].seconds)
+        times["ours_s"].append(history[1].seconds)
         times["ours_peak_mb"].append(peak)
         parts, _, peak = measured(
-            lambda: plain.outer_iteration(
+            lambda: plain_iteration(
                 theirs,
                 initial,
                 texts,
                 scores,
                 optimizer,
-                inner_batches=shuffled_batches(data.sizes, BATCH, np.random.default_rng(derived_seed(seed, 1, repeat))),  # noqa: B023
-                outer_batches=[outer[rows] for rows in sorted_batches(data.sizes[outer], LARGE_BATCH)],
+                inner=shuffled_batches(data.sizes, BATCH, np.random.default_rng(derived_seed(seed, 1, repeat))),  # noqa: B023
+                outer=[outer[rows] for rows in sorted_batches(data.sizes[outer], LARGE_BATCH)],
                 batches=[some[rows] for rows in sorted_batches(data.sizes[some], BATCH)],
             ),
             data.device,
@@ -265,11 +269,45 @@ def bench_outer_iteration(training: TrainingSet, *, slow_rows: int, repeats: int
     }
 
 
-def _iterations(training: TrainingSet, number: int, seed: int) -> reweight.LearnedWeights:
-    size = outer_size(len(training.encoded))
-    return learn.learn_weights(
-        training.encoded, tam=bilstm(training, seed), outer_size=size, iterations=number, batch_size=BATCH, seed=seed
-    )
+def plain_optimizer(scores: Tensor) -> torch.optim.Optimizer:
+    """The outer optimiser of ``plain.learn_weights``."""
+    return torch.optim.Adam([scores], lr=0.25, eps=1e-20)
+
+
+def plain_iteration(
+    model: plain.PackedBiLSTM,
+    initial: dict[str, Tensor],
+    texts: plain.Texts,
+    scores: Tensor,
+    optimizer: torch.optim.Optimizer,
+    *,
+    inner: Iterable[np.ndarray],
+    outer: Iterable[np.ndarray],
+    batches: Iterable[np.ndarray],
+) -> dict[str, float]:
+    """Lines 3 to 5 of ``plain.learn_weights``; the seconds of the three parts.
+
+    Here the meta-gradient has ``batches`` that differ from those of the inner loop and may leave out rows.
+    """
+    times = [clock(scores.device)]
+    model.load_state_dict(initial)
+    weights = scores.sigmoid()
+    plain.inner_loop(model, torch.optim.Adam(model.parameters(), lr=LR), texts, weights, as_tensors(inner))
+    times.append(clock(scores.device))
+    v = plain.outer_gradient(model, texts, as_tensors(outer))
+    times.append(clock(scores.device))
+    gradient = plain.meta_gradient(model, texts, weights, v, as_tensors(batches), LR)
+    scores.grad = gradient * weights * (1 - weights)
+    optimizer.step()
+    times.append(clock(scores.device))
+    return dict(zip(("train", "outer_gradient", "meta_gradient"), np.diff(times).tolist(), strict=True))
+
+
+def _iterations(training: TrainingSet, number: int, seed: int) -> list[reweight.Iteration]:
+    """What is recorded of ``number`` outer iterations."""
+    settings = reweight.Bilevel(outer_size=outer_size(len(training.encoded)), iterations=number, batch_size=BATCH)
+    *_, state = reweight.iterations(training.encoded, [bilstm(training, seed)], settings, seed=seed)
+    return state.history
 
 
 # --- scaling ----------------------------------------------------------------------------------------------------------
@@ -284,8 +322,8 @@ def bench_scaling(sets: Iterable[TrainingSet], *, iterations: int, seed: int) ->
     table: list[Section] = []
     for training in sets:
         rows = len(training.encoded)
-        learned, _, peak = measured(lambda: _iterations(training, 1 + iterations, seed), training.encoded.device)  # noqa: B023
-        first, *later = (iteration.seconds for iteration in learned.history)
+        history, _, peak = measured(lambda: _iterations(training, 1 + iterations, seed), training.encoded.device)  # noqa: B023
+        first, *later = (iteration.seconds for iteration in history)
         seconds = statistics.median(later)
         about = {"rows": rows, "outer_rows": outer_size(rows), "data": training.description}
         table.append(about | {"first_s": first, "seconds": seconds, "row_us": 1e6 * seconds / rows, "peak_mb": peak})

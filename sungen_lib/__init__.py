@@ -1,38 +1,66 @@
 """SunGen (Gao et al., ICLR 2023): learned sample weights for PLM-written training data, without human labels.
 
-Data flows one way, and a module imports only from those above it:
+    import sungen_lib as sungen
+    texts = sungen.read("mine.csv")                      # Examples
+    learned = sungen.learn_weights(texts, seed=0)        # LearnedWeights
+    clean = texts.select(sungen.bernoulli_subset(learned.weights, 5_000, seed=0))
 
-    show          what a cell shows: escaped tables, pictures that replace one another
-    tasks         the eleven tasks: label names, prompts (Table 10), hub ids
-    data          Examples; JSONL in and out; the data folder
-    files         a user's own JSONL, CSV or Parquet file, in and out
-    embedded/     the offline world: grammars, their oracle, and a tiny PLM trained on them
-    hub           gold data from the Hugging Face hub, into a data folder
-    losses        per-sample losses, robust ones among them (Eqn. 3)
-    encode        vocabulary or tokenizer, length buckets, tensors on the device
-    models        the tiny task models (TAMs): BiLSTM, DistilBERT, a bag of n-grams
-    train         fit, evaluate
-    generate      PLM -> synthetic Examples
-    prompting     PLM -> zero-shot predictions
-    reweight      Algorithm 1: meta_gradient (line 4), learn_weights (lines 1-6)
-    subset        Bernoulli sampling to a budget; top and bottom k
-    baselines/    one file a method
-    methods       what sets the tables' methods apart: which rows they train on, and how
-    quality       a first look at texts; Self-BLEU-4, oracle correctness (Table 5)
-    explorer      read weighted texts: an interactive view, or a static table
-    landscape     loss surfaces (figure 4)
-    theory        Property 1, Theorems 2 and 3 on cases small enough to be exact
-    profiles      tiny, embedded, small, paper: sizes only
-    runs          Spec -> Record: computed once, stored under its hash
-    archive       the records behind committed tables in one file
-    execute       many specs, in order of need, by several processes
-    cluster       the same on many machines (--ray)
-    paper         the published numbers, the claims, verdicts
-    report        records -> CSV, Markdown, LaTeX, figures
-    experiments   what a notebook works with: parameters, the paper's methods as specs
-    own_data      what the notebook your_data works with
-    plan          what all notebooks would compute (--dry-run)
-    suite         every notebook through papermill (python -m sungen_lib.suite)
+The eight names below are what users need. Inside, a module imports only from those above it in this list (a test holds
+it to that):
+
+    show storage seeds   what a cell shows; files that are never half written; seeds
+    texts/               where texts come from: examples, noise, files, the data folder, the hub, tasks, PLMs
+    embedded/            the offline world: grammars, their oracle, a tiny PLM
+    losses encode models subset fast train    the task models (TAMs) and their training
+    derivative reweight learn                 Algorithm 1; ``plain`` is the same on one page, to be read first
+    baselines/           what SunGen is compared with, one file a method
+    paper/               what the paper says: printed numbers, claims, theory; verdicts on them
+    lab/                 its experiments: specs, store, execution, tables, figures, notebooks
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sungen_lib.lab.experiment import Experiment
+    from sungen_lib.learn import LearnedWeights, learn_weights, load_weights
+    from sungen_lib.models import TamConfig
+    from sungen_lib.subset import bernoulli_subset
+    from sungen_lib.texts.examples import Examples
+    from sungen_lib.texts.files import read
+
 __version__ = "0.1.0"
+
+_WHERE = {
+    "read": "texts.files",
+    "Examples": "texts.examples",
+    "TamConfig": "models",
+    "learn_weights": "learn",
+    "LearnedWeights": "learn",
+    "load_weights": "learn",
+    "bernoulli_subset": "subset",
+    "Experiment": "lab.experiment",
+}
+__all__ = [
+    "Examples",
+    "Experiment",
+    "LearnedWeights",
+    "TamConfig",
+    "bernoulli_subset",
+    "learn_weights",
+    "load_weights",
+    "read",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: torch and matplotlib take seconds."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

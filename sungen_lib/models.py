@@ -4,7 +4,7 @@ bag of words and word pairs."""
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Encoded, Tokenizer, Vocabulary, encode
 from sungen_lib.texts.examples import Examples
-from sungen_lib.texts.plms import has_no_words, pretrained
+from sungen_lib.texts.plms import has_no_words, identity, pretrained
 
 if TYPE_CHECKING:
     from transformers import DistilBertConfig, PreTrainedModel
@@ -182,7 +182,7 @@ class TamConfig:
     layers: int = 1
     heads: int = 1
     dropout: float = 0.1
-    path: str | None = None
+    path: str | None = field(default=None, metadata={"identity": identity})
     vocabulary: int = 50_000
     max_length: int = MAX_LENGTH
     lr: float = 1e-3

@@ -17,7 +17,7 @@ from tokenizers.pre_tokenizers import Punctuation, Sequence, WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from sungen_lib.encode import Encoded, Vocabulary, encode
-from sungen_lib.texts.examples import Examples, examples
+from sungen_lib.texts.examples import Examples
 
 settings.register_profile("suite", deadline=None)  # a busy machine is not a failure
 settings.load_profile("suite")
@@ -39,7 +39,7 @@ def keyword_examples(n: int, *, classes: int = 2, seed: int = 0, pairs: bool = F
 
     texts = [text(int(label)) for label in labels]
     seconds = [text(int(label)) for label in labels] if pairs else None
-    return examples(texts, labels, KEYWORDS[:classes], seconds)
+    return Examples.of(texts, labels, KEYWORDS[:classes], seconds)
 
 
 def keyword_vocabulary(*, start: bool = False) -> Vocabulary:

@@ -22,7 +22,7 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
     sources.load.cache_clear()
     one = experiment()
-    spec = one.sungen("imdb", "lstm", 1)
+    spec = one.methods.sungen("imdb", "lstm", 1)
     records = execution.execute([spec], progress=None)
     folder = tmp_path / "tables" / "tiny"
     folder.mkdir(parents=True)
@@ -36,7 +36,7 @@ def test_unpacked_records_are_found_and_nothing_is_computed(
     tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = experiment()
-    run, weights = one.sungen("imdb", "lstm", 1), one.weights("imdb", "lstm", 1)
+    run, weights = one.methods.sungen("imdb", "lstm", 1), one.methods.weights("imdb", "lstm", 1)
     wanted: list[Spec] = [run, weights]
     before = lines({spec: execution.compute(spec) for spec in wanted})
     assert archive.main(["pack", str(tables)]) == 0

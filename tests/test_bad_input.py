@@ -223,8 +223,8 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 def tam_of(place: Path) -> object:
-    tokenizer = TamConfig("distilbert", path=str(place)).tokenizer(examples.examples([], [], ("no", "yes")))
-    return encode(examples.examples(["review"], [1], ("no", "yes")), tokenizer)
+    tokenizer = TamConfig("distilbert", path=str(place)).tokenizer(examples.Examples.of([], [], ("no", "yes")))
+    return encode(examples.Examples.of(["review"], [1], ("no", "yes")), tokenizer)
 
 
 def built(place: Path) -> object:
@@ -315,7 +315,7 @@ def test_two_tasks_for_a_notebook_of_one(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_prompting_without_a_plm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = parameters(profile="small", data_dir=str(tmp_path))
-    refused(lambda: small.prompting("imdb"), "the data folder holds texts, not the PLM", tmp_path, capsys)
+    refused(lambda: small.methods.prompting("imdb"), "the data folder holds texts, not the PLM", tmp_path, capsys)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

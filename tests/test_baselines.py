@@ -20,7 +20,7 @@ from sungen_lib.baselines import cleanlab, confidence, coteaching, meta_weight_n
 from sungen_lib.encode import Encoded
 from sungen_lib.models import BiLSTM, TamConfig
 from sungen_lib.texts import data_folder
-from sungen_lib.texts.examples import Examples, examples
+from sungen_lib.texts.examples import Examples
 from sungen_lib.train import Epoch, fit, predict
 
 
@@ -373,7 +373,7 @@ def test_ensembling_refuses(wrong: dict[str, float]) -> None:
 
 
 def test_tfidf_by_hand() -> None:
-    train = examples(["good good film", "bad film"], [1, 0], KEYWORDS[:2])
+    train = Examples.of(["good good film", "bad film"], [1, 0], KEYWORDS[:2])
     pipeline = tfidf_logreg.fit(train)
     terms, row = pipeline[0].vocabulary_, pipeline[0].transform(["good good film"]).toarray()[0]
     assert set(terms) == {"good", "film", "bad", "good good", "good film", "bad film"}
@@ -384,17 +384,17 @@ def test_tfidf_by_hand() -> None:
 
 
 def test_linear_model_reads_weights_and_second_texts() -> None:
-    contradictory = examples(["same words"] * 4, [0, 0, 0, 1], KEYWORDS[:2])
+    contradictory = Examples.of(["same words"] * 4, [0, 0, 0, 1], KEYWORDS[:2])
     assert tfidf_logreg.predict(tfidf_logreg.fit(contradictory), contradictory).tolist() == [0] * 4
     weighted = tfidf_logreg.fit(contradictory, sample_weight=np.array([1.0, 1.0, 1.0, 9.0]))
     assert tfidf_logreg.predict(weighted, contradictory).tolist() == [1] * 4
-    pairs = examples(["a text"] * 4, [0, 1, 0, 1], KEYWORDS[:2], ["yes", "no"] * 2)
+    pairs = Examples.of(["a text"] * 4, [0, 1, 0, 1], KEYWORDS[:2], ["yes", "no"] * 2)
     assert tfidf_logreg.predict(tfidf_logreg.fit(pairs), pairs).tolist() == [0, 1, 0, 1]
 
 
 def test_out_of_fold_probabilities_know_nothing_of_their_own_sample() -> None:
     labels = np.random.default_rng(0).permutation(np.arange(100) % 2) * 2  # classes 0 and 2; nobody has label 1
-    unique_words = examples([f"only{i} here{i}" for i in range(100)], labels, KEYWORDS[:3])
+    unique_words = Examples.of([f"only{i} here{i}" for i in range(100)], labels, KEYWORDS[:3])
     assert (tfidf_logreg.predict(tfidf_logreg.fit(unique_words), unique_words) == labels).all()
     probabilities = tfidf_logreg.out_of_fold(unique_words)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)

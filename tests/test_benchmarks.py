@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
@@ -14,15 +16,16 @@ import pytest
 import torch
 from conftest import keyword_examples, keyword_set
 
-from benchmarks import accuracy, grouped, peers, plain, reweight
+from benchmarks import accuracy, grouped, peers, reweight
 from benchmarks.data import LABEL_NAMES, WORDS, TrainingSet, stratified_batches, training_set
 from benchmarks.measure import measured
-from sungen_lib import derivative, learn
-from sungen_lib.encode import shuffled_batches, sorted_batches
+from sungen_lib import derivative, plain
+from sungen_lib import reweight as algorithm
+from sungen_lib.encode import Encoded, shuffled_batches, sorted_batches
 from sungen_lib.losses import reverse_cross_entropy
 from sungen_lib.models import BiLSTM
 from sungen_lib.seeds import derived_seed
-from sungen_lib.texts.examples import examples
+from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.jsonl import write_jsonl
 from sungen_lib.train import Trainer
 
@@ -49,36 +52,69 @@ def test_plain_takes_the_same_inner_steps(small: tuple[TrainingSet, BiLSTM]) -> 
     before = {name: value.clone() for name, value in copy.state_dict().items()}
     trainer.epoch(5)
     adam = torch.optim.Adam(copy.parameters(), lr=1e-3)
-    for rows in shuffled_batches(data.sizes, 32, np.random.default_rng(5)):
-        plain.inner_step(copy, adam, texts, weights / weights.mean(), torch.as_tensor(rows))
+    batches = shuffled_batches(data.sizes, 32, np.random.default_rng(5))
+    plain.inner_loop(copy, adam, texts, weights, reweight.as_tensors(batches))
     assert reweight.parameter_difference(model, copy) < 1e-5
     assert max(float((copy.state_dict()[name] - value).abs().max()) for name, value in before.items()) > 1e-3
 
 
-def test_plain_learns_the_same_weights(small: tuple[TrainingSet, BiLSTM]) -> None:
+def inner_batches(data: Encoded, number: int, *, seed: int) -> list[np.ndarray]:
+    """The batches of the library's inner loop in an outer iteration."""
+    return shuffled_batches(data.sizes, 32, np.random.default_rng(derived_seed(seed, number, 0)))
+
+
+def outer_batches(data: Encoded, *, size: int, seed: int) -> list[np.ndarray]:
+    """The library's outer set, in batches of another size than the library's."""
+    outer = accuracy.outer_rows(len(data), size=size, seed=seed)
+    return [outer[rows] for rows in sorted_batches(data.sizes[outer], 40)]
+
+
+@pytest.mark.parametrize(("method", "limit"), [("dual", 1e-4), (None, 2e-3)])
+def test_plain_learns_the_same_weights(
+    method: str | None, limit: float, small: tuple[TrainingSet, BiLSTM]
+) -> None:
+    """From the same parameters and the same batches, after each of five outer iterations."""
+    training, model = small
+    wrong = np.random.default_rng(0).random(192) < 0.2
+    data = training.encoded.with_labels(training.encoded.labels.numpy() ^ wrong)
+    copy, texts = reweight.plain_copy(model), reweight.plain_texts(data)
+    settings = algorithm.Bilevel(outer_size=96, iterations=5, method=method)
+    weights = [state.weights for state in algorithm.iterations(data, [model], settings, seed=1)]
+    epochs = [reweight.as_tensors(inner_batches(data, number, seed=1)) for number in range(1, 6)]
+    outer = reweight.as_tensors(outer_batches(data, size=96, seed=1))
+    initial = {name: value.clone() for name, value in copy.state_dict().items()}
+    for number, expected in enumerate(weights, start=1):
+        copy.load_state_dict(initial)
+        found = plain.learn_weights(copy, texts, epochs[:number], outer)
+        torch.testing.assert_close(found, expected, atol=limit, rtol=0)
+    assert weights[-1].std() > 0.1 and not torch.allclose(weights[-1], weights[-2], atol=0.01)
+
+
+def test_the_timed_iteration_is_plain_s(small: tuple[TrainingSet, BiLSTM]) -> None:
     training, model = small
     data = training.encoded
     copy, texts = reweight.plain_copy(model), reweight.plain_texts(data)
     initial = {name: value.clone() for name, value in copy.state_dict().items()}
-    learned = learn.learn_weights(data, tam=model, outer_size=96, iterations=3, seed=1, inner_epochs=1)
-    outer = accuracy.outer_rows(len(data), size=96, seed=1)
-    scores = torch.zeros(len(data), requires_grad=True)
-    optimizer = plain.outer_optimizer(scores)
-    for number in range(1, 4):
-        inner = shuffled_batches(data.sizes, 32, np.random.default_rng(derived_seed(1, number, 0)))
-        seconds = plain.outer_iteration(
-            copy,
-            initial,
-            texts,
-            scores,
-            optimizer,
-            inner_batches=inner,
-            outer_batches=[outer[rows] for rows in sorted_batches(data.sizes[outer], 40)],
-            batches=list(sorted_batches(data.sizes, 50)),
+    outer = outer_batches(data, size=96, seed=1)
+    scores = torch.zeros(len(data))
+    optimizer = reweight.plain_optimizer(scores)
+    for number in (1, 2, 3):
+        inner = inner_batches(data, number, seed=1)
+        seconds = reweight.plain_iteration(
+            copy, initial, texts, scores, optimizer, inner=inner, outer=outer, batches=inner
         )
         assert min(seconds.values()) > 0
-    np.testing.assert_allclose(scores.sigmoid().detach().numpy(), learned.weights, atol=2e-3)
-    assert learned.weights.std() > 0.1
+    copy.load_state_dict(initial)
+    epochs = [reweight.as_tensors(inner_batches(data, number, seed=1)) for number in (1, 2, 3)]
+    assert torch.equal(plain.learn_weights(copy, texts, epochs, reweight.as_tensors(outer)), scores.sigmoid())
+
+
+def test_plain_is_one_page_that_stands_alone() -> None:
+    source = Path(plain.__file__).read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 140
+    assert re.findall(r"# line (\d):", source) == ["1", "2", "3", "4", "5", "6"]
+    imported = {name.split(".")[0] for name in re.findall(r"^(?:from|import) ([\w.]+)", source, re.M)}
+    assert imported <= {*sys.stdlib_module_names, "torch"}
 
 
 # --- the peers --------------------------------------------------------------------------------------------------------
@@ -138,7 +174,7 @@ def test_betty_as_shipped_does_not_come_back(small: tuple[TrainingSet, BiLSTM]) 
     copy = reweight.plain_copy(model)
     before = {key: value.clone() for key, value in copy.state_dict().items()}
     outer = [torch.randn_like(p) for p in copy.parameters()]
-    batches = list(sorted_batches(data.sizes, 96))
+    batches = reweight.as_tensors(sorted_batches(data.sizes, 96))
     peers.betty_gradient(copy, reweight.plain_texts(data), torch.ones(len(data)), outer, batches, 1e-3)
     moved = sum(float((value - before[key]).square().sum()) for key, value in copy.state_dict().items()) ** 0.5
     assert moved == pytest.approx(2 * 0.01, rel=1e-2)  # two batches, a step of darts_alpha left behind by each
@@ -163,7 +199,7 @@ def test_drawn_rows_have_the_stated_distribution() -> None:
 
 
 def test_rows_beyond_the_file_resemble_it(tmp_path: Path) -> None:
-    texts = examples(["one two three", "four five"] * 5, [0, 1] * 5, LABEL_NAMES)
+    texts = Examples.of(["one two three", "four five"] * 5, [0, 1] * 5, LABEL_NAMES)
     write_jsonl(tmp_path / "texts.jsonl", texts)
     longer = training_set(tmp_path / "texts.jsonl", 40, seed=0).encoded
     assert len(longer) == 40 and set(longer.sizes) == {2, 3} and longer.labels.bincount().tolist() == [20, 20]

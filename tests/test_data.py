@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sungen_lib import storage
 from sungen_lib.storage import write_text
 from sungen_lib.texts import data_folder, tasks
-from sungen_lib.texts.examples import DataError, DataMissing, Examples, examples
+from sungen_lib.texts.examples import DataError, DataMissing, Examples
 from sungen_lib.texts.imported import import_synthetic
 from sungen_lib.texts.jsonl import read_jsonl, write_jsonl
 
@@ -46,18 +46,18 @@ def read(path: Path, content: str | bytes) -> Examples:
 
 def test_examples_are_checked() -> None:
     with pytest.raises(ValueError, match="lengths differ"):
-        examples(["a", "b"], [0], NAMES)
+        Examples.of(["a", "b"], [0], NAMES)
     with pytest.raises(ValueError, match="lengths differ"):
-        examples(["a", "b"], [0, 1], NAMES, pairs=["c"])
+        Examples.of(["a", "b"], [0, 1], NAMES, pairs=["c"])
     with pytest.raises(ValueError, match="lengths differ"):
         Examples(("a", "b"), np.array([0, 1]), NAMES, idx=np.arange(3))
     for label in (-1, 2):
         with pytest.raises(ValueError, match="labels run from"):
-            examples(["a", "b"], [0, label], NAMES)
+            Examples.of(["a", "b"], [0, label], NAMES)
 
 
 def test_select_keeps_rows_together() -> None:
-    full = examples(list("abcd"), [0, 1, 1, 0], NAMES, pairs=list("ABCD"))
+    full = Examples.of(list("abcd"), [0, 1, 1, 0], NAMES, pairs=list("ABCD"))
     picked = full.select([2, 0])
     assert (picked.texts, picked.pairs, picked.labels.tolist(), picked.idx.tolist()) == (
         ("c", "a"),
@@ -72,21 +72,21 @@ def test_select_keeps_rows_together() -> None:
 
 
 def test_fingerprint_sees_every_field() -> None:
-    base = examples(["a", "b"], [0, 1], NAMES)
-    assert base.fingerprint() == examples(["a", "b"], np.array([0, 1], dtype=np.int32), NAMES).fingerprint()
+    base = Examples.of(["a", "b"], [0, 1], NAMES)
+    assert base.fingerprint() == Examples.of(["a", "b"], np.array([0, 1], dtype=np.int32), NAMES).fingerprint()
     others = [
-        examples(["a", "c"], [0, 1], NAMES),
-        examples(["b", "a"], [0, 1], NAMES),
-        examples(["a", "b"], [1, 1], NAMES),
-        examples(["a", "b"], [0, 1], NAMES[::-1]),
-        examples(["a", "b"], [0, 1], NAMES, pairs=["a", "b"]),
-        examples(["ab", ""], [0, 1], NAMES),
+        Examples.of(["a", "c"], [0, 1], NAMES),
+        Examples.of(["b", "a"], [0, 1], NAMES),
+        Examples.of(["a", "b"], [1, 1], NAMES),
+        Examples.of(["a", "b"], [0, 1], NAMES[::-1]),
+        Examples.of(["a", "b"], [0, 1], NAMES, pairs=["a", "b"]),
+        Examples.of(["ab", ""], [0, 1], NAMES),
     ]
     assert len({other.fingerprint() for other in [base, *others]}) == 7
 
 
 def test_repr_counts_classes() -> None:
-    assert repr(examples(["a", "b", "c"], [0, 1, 1], NAMES)) == "Examples(3 texts; negative: 1, positive: 2)"
+    assert repr(Examples.of(["a", "b", "c"], [0, 1, 1], NAMES)) == "Examples(3 texts; negative: 1, positive: 2)"
 
 
 # --- JSONL ------------------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def test_round_trip(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, rows: list[tuple[str, str, int]], paired: bool, offset: int
 ) -> None:
     first, second, labels = zip(*rows, strict=True)
-    made = examples(first, labels, NAMES, second if paired else None)
+    made = Examples.of(first, labels, NAMES, second if paired else None)
     made = Examples(made.texts, made.labels, NAMES, made.idx + offset, made.pairs)
     path = tmp_path_factory.mktemp("round") / f"train.jsonl{suffix}"
     write_jsonl(path, made)

@@ -13,7 +13,7 @@ from sungen_lib import embedded
 from sungen_lib.embedded import plm, world
 from sungen_lib.lab.profiles import DEMO_SAMPLING
 from sungen_lib.texts import tasks
-from sungen_lib.texts.examples import Examples, examples
+from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.generation import generate
 
 
@@ -23,7 +23,7 @@ def drawn(name: str, rows: int) -> Examples:
     labels = [rng.randrange(task.classes) for _ in range(rows)]
     both = [world._draw(name, rng, "synthetic", label) for label in labels]
     first, second = [context for context, _ in both], [text for _, text in both]
-    return examples(first if task.pair else second, labels, task.labels, second if task.pair else None)
+    return Examples.of(first if task.pair else second, labels, task.labels, second if task.pair else None)
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)
@@ -49,12 +49,12 @@ def test_gold_sets_are_distinct_balanced_apart_and_stable(name: str) -> None:
 @pytest.mark.parametrize("text", ["Home > About us > Contact. Posted by admin in May.", "xyzzy plugh", "The"])
 def test_off_topic_text_has_no_class(text: str) -> None:
     for name in ("imdb", "amazon", "yelp", "ag_news", "dbpedia"):
-        assert embedded.judge(name, examples([text], [0], tasks.get(name).labels))[0] == -1
+        assert embedded.judge(name, Examples.of([text], [0], tasks.get(name).labels))[0] == -1
 
 
 def test_what_follows_but_wins_and_negation_turns() -> None:
     texts = ["The plot is dull, but the acting is brilliant.", "The film is not boring.", "The film is not brilliant."]
-    assert embedded.judge("imdb", examples(texts, [0, 0, 0], tasks.POLARITY)).tolist() == [1, 1, 0]
+    assert embedded.judge("imdb", Examples.of(texts, [0, 0, 0], tasks.POLARITY)).tolist() == [1, 1, 0]
 
 
 def test_gold_uses_other_word_frequencies_than_the_synthetic_source() -> None:
@@ -76,7 +76,7 @@ def test_the_corpus_disobeys_at_the_stated_rates() -> None:
             if line.startswith(start[word]):
                 texts.append(line.removeprefix(start[word]).removesuffix('"'))
                 labels.append(label)
-    verdict = embedded.judge("amazon", examples(texts, labels, task.labels))
+    verdict = embedded.judge("amazon", Examples.of(texts, labels, task.labels))
     other, off = np.mean((verdict >= 0) & (verdict != labels)), np.mean(verdict < 0)
     assert len(texts) > 200
     assert other == pytest.approx(embedded.NOISY_Y, abs=0.07) and off == pytest.approx(embedded.UNRELATED_X, abs=0.06)

@@ -23,7 +23,7 @@ from sungen_lib.encode import (
     shuffled_batches,
     sorted_batches,
 )
-from sungen_lib.texts.examples import Examples, examples
+from sungen_lib.texts.examples import Examples
 
 NAMES = ("negative", "positive")
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=400).map(np.array)
@@ -39,7 +39,7 @@ def rows_of(encoded: Encoded) -> list[list[int]]:
 
 
 def test_vocabulary_is_ordered_by_count_then_alphabet() -> None:
-    vocabulary = Vocabulary.build(examples(["b A c", "C c b a  d"], [0, 1], NAMES))
+    vocabulary = Vocabulary.build(Examples.of(["b A c", "C c b a  d"], [0, 1], NAMES))
     assert vocabulary.tokens == ("<pad>", "<unk>", "<start>", "<sep>", "c", "a", "b", "d")
     assert (PAD, UNKNOWN, START, SEPARATOR) == (0, 1, 2, 3)
     assert len(vocabulary) == 8
@@ -47,7 +47,7 @@ def test_vocabulary_is_ordered_by_count_then_alphabet() -> None:
 
 
 def test_vocabulary_counts_second_texts() -> None:
-    vocabulary = Vocabulary.build(examples(["a b"], [0], NAMES, pairs=["b c b"]))
+    vocabulary = Vocabulary.build(Examples.of(["a b"], [0], NAMES, pairs=["b c b"]))
     assert vocabulary.tokens[4:] == ("b", "a", "c")
     assert vocabulary.ids("a", "b c") == [5, SEPARATOR, 4, 6]
     assert Vocabulary(vocabulary.tokens[4:], start=True).ids("a", "b") == [START, 5, SEPARATOR, 4]
@@ -60,7 +60,7 @@ def test_vocabulary_does_not_depend_on_the_order_of_texts() -> None:
 
 def test_vocabulary_is_capped_at_fifty_thousand_words() -> None:
     words = [f"w{i:05d}" for i in range(50_005)]
-    data = examples([" ".join(words), "w50004 w50003"], [0, 1], NAMES)
+    data = Examples.of([" ".join(words), "w50004 w50003"], [0, 1], NAMES)
     vocabulary = Vocabulary.build(data)
     assert len(vocabulary) == 50_000 + 4
     assert vocabulary.tokens[4:7] == ("w50003", "w50004", "w00000")
@@ -78,7 +78,7 @@ def test_a_text_without_tokens_is_one_unknown() -> None:
 
 def test_encode_cuts_long_texts_at_the_end() -> None:
     vocabulary = Vocabulary(["a", "b", "c"])
-    encoded = encode(examples(["a b c", "c"], [0, 1], NAMES), vocabulary, max_length=2)
+    encoded = encode(Examples.of(["a b c", "c"], [0, 1], NAMES), vocabulary, max_length=2)
     assert rows_of(encoded) == [[4, 5], [6]]
     assert encoded.sizes.tolist() == encoded.lengths.tolist() == [2, 1]
     assert (encoded.classes, encoded.pad, len(encoded)) == (2, PAD, 2)
@@ -147,7 +147,7 @@ def pretrained_style(data: Examples, folder: Path) -> PreTrainedTokenizerFast:
 
 
 def test_a_pretrained_tokenizer_brings_segments(tmp_path: Path) -> None:
-    data = examples(["a b", "c"], [0, 1], NAMES, pairs=["c", "a b a"])
+    data = Examples.of(["a b", "c"], [0, 1], NAMES, pairs=["c", "a b a"])
     tokenizer = pretrained_style(data, tmp_path)
     a, b, c = (tokenizer.convert_tokens_to_ids(word) for word in "abc")
     encoded = encode(data, tokenizer)

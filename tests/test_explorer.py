@@ -18,7 +18,7 @@ from sungen_lib.lab.explorer import ALL, Explorer
 from sungen_lib.lab.store import Record
 from sungen_lib.paper.cells import Cell
 from sungen_lib.reweight import Iteration, LearnedWeights
-from sungen_lib.texts.examples import Examples, examples
+from sungen_lib.texts.examples import Examples
 
 NASTY = "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", '"><b>bold</b> & <i>more</i>'
 TAGS = {"table", "thead", "tbody", "tr", "th", "td", "p"}
@@ -44,7 +44,7 @@ class Parsed(HTMLParser):
 
 
 def nasty() -> Examples:
-    return examples([*NASTY, "plain"], [0, 1, 0, 1], ["<u>bad</u>", "good"])
+    return Examples.of([*NASTY, "plain"], [0, 1, 0, 1], ["<u>bad</u>", "good"])
 
 
 def explorer() -> Explorer:
@@ -82,7 +82,7 @@ def test_a_table_shows_any_text_as_it_is(first: str, second: str) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 1), st.integers(0, 4)), min_size=1), st.data())
 def test_filters_are_those_of_a_plain_loop(rows: list[tuple[str, int, int]], data: st.DataObject) -> None:
-    texts = examples([text for text, _, _ in rows], [label for _, label, _ in rows], ["x", "y"])
+    texts = Examples.of([text for text, _, _ in rows], [label for _, label, _ in rows], ["x", "y"])
     weights = np.array([weight / 4 for _, _, weight in rows])
     low, high = sorted((data.draw(st.integers(0, 4)) / 4, data.draw(st.integers(0, 4)) / 4))
     name, search = data.draw(st.sampled_from([None, "x", "y"])), data.draw(st.sampled_from(["", "A", "b"]))
@@ -97,13 +97,13 @@ def test_filters_are_those_of_a_plain_loop(rows: list[tuple[str, int, int]], dat
 
 @pytest.mark.parametrize("number", [1, 2, 5, 30])
 def test_no_text_is_at_both_ends(number: int) -> None:
-    texts = examples(["t"] * number, [0] * number, ["x", "y"])
+    texts = Examples.of(["t"] * number, [0] * number, ["x", "y"])
     highest, lowest = Explorer(texts, np.linspace(0, 1, number)).ends()
     assert not set(highest) & set(lowest) and len(highest) == min(5, -(-number // 2))
 
 
 def test_the_view_follows_its_controls() -> None:
-    texts = examples([f"text {i}" for i in range(25)], [i % 2 for i in range(25)], [ALL, "other"])
+    texts = Examples.of([f"text {i}" for i in range(25)], [i % 2 for i in range(25)], [ALL, "other"])
     view = Explorer(texts, np.arange(25) / 25).view()
     page, count = of_kind(view, "HTML"), of_kind(view, "Label")
 
@@ -146,7 +146,7 @@ def test_only_a_front_end_with_a_person_gets_widgets() -> None:
 import numpy as np
 from sungen_lib.data import examples
 from sungen_lib.explorer import Explorer
-Explorer(examples(["a", "b"], [0, 1], ["x", "y"]), np.zeros(2))
+Explorer(Examples.of(["a", "b"], [0, 1], ["x", "y"]), np.zeros(2))
 """
     manager = KernelManager(kernel_name="python3")
     manager.start_kernel()
@@ -204,9 +204,9 @@ def test_a_cell_is_one_line() -> None:
 
 
 def test_examples_show_their_first_texts() -> None:
-    page = examples([f"text {i} " + "x" * 500 for i in range(9)], [0] * 9, ["a", "b"])._repr_html_()
+    page = Examples.of([f"text {i} " + "x" * 500 for i in range(9)], [0] * 9, ["a", "b"])._repr_html_()
     assert "Examples(9 texts; a: 9, b: 0), the first 3:" in page and "text 2" in page and "text 3" not in page
     assert len(page) < 2000
-    pairs = examples(["one"], [0], ["a", "b"], ["two"])._repr_html_()
+    pairs = Examples.of(["one"], [0], ["a", "b"], ["two"])._repr_html_()
     assert "text1" in pairs and "two" in pairs
-    assert "Examples(0 texts" in examples([], [], ["a"])._repr_html_()
+    assert "Examples(0 texts" in Examples.of([], [], ["a"])._repr_html_()

@@ -9,13 +9,13 @@ from sungen_lib.encode import Batch, Encoded, Vocabulary, encode
 from sungen_lib.lab.landscape import plateau_share, random_direction, ring_slopes, surface
 from sungen_lib.losses import LOSSES, reverse_cross_entropy
 from sungen_lib.models import BiLSTM, TamConfig
-from sungen_lib.texts.examples import examples
+from sungen_lib.texts.examples import Examples
 
 
 @pytest.fixture
 def data() -> Encoded:
     texts = ["good film", "bad film indeed", "a fine plot", "bad", "good good plot", "a dull film"]
-    examples_ = examples(texts, [1, 0, 1, 0, 1, 0], ("negative", "positive"))
+    examples_ = Examples.of(texts, [1, 0, 1, 0, 1, 0], ("negative", "positive"))
     return encode(examples_, Vocabulary.build(examples_))
 
 

@@ -19,11 +19,12 @@ from test_runs import experiment
 from sungen_lib.baselines import confidence, coteaching, meta_weight_net
 from sungen_lib.encode import encode
 from sungen_lib.lab import methods, notebooks, plan, scoreboard, sources
-from sungen_lib.lab.experiment import BASELINES, LINEAR, Experiment
-from sungen_lib.lab.specs import LINEAR
+from sungen_lib.lab.experiment import Experiment
+from sungen_lib.lab.methods import BASELINES, LINEAR
+from sungen_lib.lab.specs import LINEAR_MODEL
 from sungen_lib.models import TamConfig
 from sungen_lib.seeds import derived_seed
-from sungen_lib.texts.examples import DataMissing, Examples, examples
+from sungen_lib.texts.examples import DataMissing, Examples
 
 TAM = TamConfig("lstm", embedding=8, hidden=8, lr=1e-2, epochs=2, batch_size=8)
 
@@ -39,7 +40,7 @@ def noisy_pool(n: int = 200, rate: float = 0.2) -> tuple[Examples, np.ndarray]:
     """Keyword texts, some with the other label, and which."""
     clean = keyword_examples(n)
     wrong = np.random.default_rng(0).random(n) < rate
-    return examples(clean.texts, np.where(wrong, 1 - clean.labels, clean.labels), clean.label_names), wrong
+    return Examples.of(clean.texts, np.where(wrong, 1 - clean.labels, clean.labels), clean.label_names), wrong
 
 
 def test_first_and_weighted_rows() -> None:
@@ -126,14 +127,14 @@ def test_meta_weight_net_never_trains_on_its_meta_set(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", BASELINES)
 def test_each_baseline_is_zerogens_run_but_for_what_it_is_about(name: str) -> None:
     one = experiment()
-    changes = {"method": name, **BASELINES[name]}
-    assert one.baseline(name, "imdb", "lstm", 1) == replace(one.zerogen("imdb", "lstm", 1), **changes)
-    assert one.baseline(name, "imdb", "lstm", 1) != replace(one.zerogen("imdb", "lstm", 1), method=name)
+    changes = {"method": "baseline", **BASELINES[name]}
+    assert one.methods.baseline(name, "imdb", "lstm", 1) == replace(one.methods.zerogen("imdb", "lstm", 1), **changes)
+    assert one.methods.baseline(name, "imdb", "lstm", 1) != replace(one.methods.zerogen("imdb", "lstm", 1), method="baseline")
 
 
 def test_every_baseline_runs_and_differs_from_zerogen(store: Path) -> None:
     one = experiment()
-    runs_of_one_epoch = [one.zerogen("imdb", "lstm", 1), *(one.baseline(name, "imdb", "lstm", 1) for name in BASELINES)]
+    runs_of_one_epoch = [one.methods.zerogen("imdb", "lstm", 1), *(one.methods.baseline(name, "imdb", "lstm", 1) for name in BASELINES)]
     # In the first epoch Co-teaching forgets nothing and temporal ensembling has no targets yet.
     specs = {run.method: replace(run, tam=replace(TAM, max_length=64)) for run in runs_of_one_epoch}
     records = one.execute(list(specs.values()))
@@ -144,30 +145,30 @@ def test_every_baseline_runs_and_differs_from_zerogen(store: Path) -> None:
 
 def test_the_linear_model_is_scikit_learns(store: Path) -> None:
     one = experiment()
-    spec = one.linear(LINEAR, "imdb", 1)
+    spec = one.methods.linear(LINEAR_MODEL, "imdb", 1)
     record = one.execute([spec])[spec]
-    train, test = sources.load(one.synthetic("imdb")), sources.load(one.gold("imdb", "test"))
+    train, test = sources.load(one.data.synthetic("imdb")), sources.load(one.data.gold("imdb", "test"))
     vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     model = LogisticRegression().fit(vectors.fit_transform(train.texts), train.labels)  # the whole pool
     assert record.accuracy == pytest.approx(100 * model.score(vectors.transform(test.texts), test.labels))
     assert record.seed is None  # nothing in it is random
-    filtered = one.linear(f"cleanlab, then {LINEAR}", "imdb", 2)
+    filtered = one.methods.linear(f"cleanlab, then {LINEAR_MODEL}", "imdb", 2)
     assert one.execute([filtered])[filtered].seed == 2 and len(LINEAR) == 2
 
 
 def test_the_whole_pool_is_one_spec_however_it_is_asked_for() -> None:
     one = experiment()
-    assert one.zerogen("imdb", "lstm", 1, budget=96) == one.zerogen("imdb", "lstm", 1, budget=10_000)
-    whole = one.sungen("imdb", "lstm", 1, budget=96)
+    assert one.methods.zerogen("imdb", "lstm", 1, budget=96) == one.methods.zerogen("imdb", "lstm", 1, budget=10_000)
+    whole = one.methods.sungen("imdb", "lstm", 1, budget=96)
     assert (whole.selection, whole.budget) == ("weighted", None)
-    assert (one.sungen("imdb", "lstm", 1).selection, one.sungen("imdb", "lstm", 1).budget) == ("bernoulli", 48)
+    assert (one.methods.sungen("imdb", "lstm", 1).selection, one.methods.sungen("imdb", "lstm", 1).budget) == ("bernoulli", 48)
 
 
 def test_a_plm_trained_anew_makes_new_specs(monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
-    before = one.synthetic("imdb"), one.prompting("imdb"), one.gold("imdb", "test")
+    before = one.data.synthetic("imdb"), one.methods.prompting("imdb"), one.data.gold("imdb", "test")
     monkeypatch.setattr("sungen_lib.embedded.plm_fingerprint", lambda: "another")
-    after = one.synthetic("imdb"), one.prompting("imdb"), one.gold("imdb", "test")
+    after = one.data.synthetic("imdb"), one.methods.prompting("imdb"), one.data.gold("imdb", "test")
     assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
 
 
@@ -188,10 +189,10 @@ def test_a_dry_run_lists_the_paper_and_computes_nothing(store: Path, capsys: pyt
 
 def test_the_plan_counts_operations() -> None:
     one = experiment()
-    weights = replace(one.weights("imdb", "lstm", 1), iterations=50)
+    weights = replace(one.methods.weights("imdb", "lstm", 1), iterations=50)
     tokens = 30 * (5 * 96 + 3 * weights.outer_size)
     assert plan.hours(weights) == pytest.approx(50 * tokens * 600_000 / 2e12 / 3600)
-    assert plan.hours(one.linear(LINEAR, "imdb", 1)) == 0
+    assert plan.hours(one.methods.linear(LINEAR_MODEL, "imdb", 1)) == 0
 
 
 def test_the_scoreboard_shows_what_diverged(tmp_path: Path) -> None:
@@ -204,15 +205,15 @@ def test_the_scoreboard_shows_what_diverged(tmp_path: Path) -> None:
 def test_an_encoder_that_is_nowhere_is_a_row_not_run(tmp_path: Path) -> None:
     one = experiment()
     missing = replace(one, profile=replace(one.profile, distilbert=TamConfig("distilbert", path=str(tmp_path / "no"))))
-    grid = missing.grid({"DistilBERT": (partial(missing.zerogen, tam="distilbert"), [1])})
+    grid = missing.grid({"DistilBERT": (partial(missing.methods.zerogen, tam="distilbert"), [1])})
     assert not grid.specs and "no tokenizer could be loaded" in grid.not_run["DistilBERT", "imdb"]
 
 
 def test_gold_may_come_from_a_folder_where_texts_are_generated(tmp_path: Path) -> None:
     one = Experiment.from_parameters("t", {"profile": "paper", "data_dir": str(tmp_path)}, tasks=["imdb"])
-    assert one.synthetic("imdb").rows == 1_000_000
+    assert one.data.synthetic("imdb").rows == 1_000_000
     with pytest.raises(DataMissing, match="gold data for imdb"):
-        one.gold("imdb", "test")
+        one.data.gold("imdb", "test")
 
 
 def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> None:

@@ -88,10 +88,10 @@ def experiment(**parameters: object) -> Experiment:
 def test_an_own_task_in_a_notebook(mood: Path, plm: Path, encoder: Path) -> None:
     ours = experiment(tasks=[str(mood)], plm=str(plm), encoder=str(encoder))
     rows = {
-        "ZeroGen": (lambda task, seed: ours.zerogen(task, "lstm", seed), [1]),
-        "SunGen": (lambda task, seed: ours.sungen(task, "distilbert", seed), [1]),
-        "Prompting": (lambda task, seed: ours.prompting(task), [0]),
-        "Supervised": (lambda task, seed: ours.supervised(task, "lstm", seed), [1]),
+        "ZeroGen": (lambda task, seed: ours.methods.zerogen(task, "lstm", seed), [1]),
+        "SunGen": (lambda task, seed: ours.methods.sungen(task, "distilbert", seed), [1]),
+        "Prompting": (lambda task, seed: ours.methods.prompting(task), [0]),
+        "Supervised": (lambda task, seed: ours.methods.supervised(task, "lstm", seed), [1]),
     }
     grid = ours.grid(rows)
     assert grid.not_run == {("Supervised", "mood"): f"{mood} names no train file of gold rows"}
@@ -108,7 +108,7 @@ def test_an_own_task_in_a_notebook(mood: Path, plm: Path, encoder: Path) -> None
 def test_what_is_behind_a_path_is_part_of_the_spec(mood: Path, plm: Path, encoder: Path) -> None:
     def identity() -> str:
         ours = experiment(tasks=[str(mood)], plm=str(plm), encoder=str(encoder))
-        return identify(ours.sungen(str(mood), "distilbert", 1))
+        return identify(ours.methods.sungen(str(mood), "distilbert", 1))
 
     before = [identity()]
     mood.write_text(yaml.safe_dump(FIELDS | {"label_words": ["bad", "good"]}), encoding="utf-8")
@@ -183,7 +183,7 @@ def test_a_wrong_path_is_one_sentence(
 def test_an_own_task_without_gold_rows_is_not_run(mood: Path) -> None:
     mood.write_text(yaml.safe_dump({name: value for name, value in FIELDS.items() if name != "test"}), encoding="utf-8")
     ours = experiment(tasks=[str(mood)])
-    grid = ours.grid({"ZeroGen": (lambda task, seed: ours.zerogen(task, "lstm", seed), [1])})
+    grid = ours.grid({"ZeroGen": (lambda task, seed: ours.methods.zerogen(task, "lstm", seed), [1])})
     assert not grid.specs and grid.not_run == {("ZeroGen", "mood"): f"{mood} names no test file of gold rows"}
 
 
@@ -250,13 +250,13 @@ def test_gold_rows_that_a_task_does_not_name_are_missing(tmp_path: Path) -> None
     given = {"profile": "embedded", "tasks": [str(path)]}
     one = Experiment.from_parameters("table01", given, tasks=["imdb"])
     with pytest.raises(DataMissing, match="names no train file of gold rows"):
-        one.gold(str(path), "train")
+        one.data.gold(str(path), "train")
     with pytest.raises(DataMissing, match=r"no .*gone\.jsonl"):
-        one.gold(str(path), "test")
+        one.data.gold(str(path), "test")
 
 
 def test_a_pool_of_a_folder_needs_the_folder() -> None:
     one = Experiment.from_parameters("table01", {"profile": "embedded"}, tasks=["imdb"])
     real = replace(one, profile=profiles.get("small"))  # past the check of parameters
     with pytest.raises(DataMissing, match="no data_dir was given to read gpt2-xl data for imdb from"):
-        real.synthetic("imdb")
+        real.data.synthetic("imdb")

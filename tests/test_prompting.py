@@ -9,7 +9,7 @@ from conftest import keyword_examples
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from sungen_lib.texts import tasks
-from sungen_lib.texts.examples import Examples, examples
+from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.prompting import mean_losses, predict, prompted_tokens
 
 LIMIT = 96
@@ -18,7 +18,7 @@ LIMIT = 96
 def polar(n: int, *, pairs: bool = False, task: str = "imdb") -> Examples:
     """Texts the tiny PLM knows the words of."""
     data = keyword_examples(n, pairs=pairs)
-    return examples(data.texts, data.labels, tasks.get(task).labels, data.pairs)
+    return Examples.of(data.texts, data.labels, tasks.get(task).labels, data.pairs)
 
 
 def one_by_one(data: Examples, task: str, model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
@@ -101,7 +101,7 @@ def test_labels_are_not_read(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrain
 
 def test_long_texts_are_cut_at_the_end(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     start = "superb " + " ".join(["word1"] * 200)
-    data = examples([start, start + " awful"], [0, 1], tasks.get("imdb").labels)
+    data = Examples.of([start, start + " awful"], [0, 1], tasks.get("imdb").labels)
     rows = prompted_tokens(tasks.get("imdb"), data, 0, tiny_tokenizer, LIMIT)
     assert [len(row) for row in rows] == [LIMIT, LIMIT] and rows[0] == rows[1]
     assert str(tiny_tokenizer.decode(rows[0])).startswith('The movie review in negative sentiment is : " superb word1')

@@ -27,7 +27,7 @@ from sungen_lib.encode import Encoded, Vocabulary, encode
 from sungen_lib.learn import choose_outer_lr, learn_weights, load_weights
 from sungen_lib.models import BiLSTM, Encoder, TamConfig
 from sungen_lib.reweight import LearnedWeights
-from sungen_lib.texts.examples import examples
+from sungen_lib.texts.examples import Examples
 from sungen_lib.train import Diverged, Trainer, fit
 
 KINDS = ("lstm", "encoder")
@@ -351,7 +351,7 @@ def test_the_outer_loss_may_have_any_scale() -> None:
 
 def test_outer_set_is_drawn_once_from_the_training_set_without_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
     words = [f"unique{i}" for i in range(80)]
-    data = encode(examples(words, np.arange(80) % 2, ("a", "b")), Vocabulary(words))
+    data = encode(Examples.of(words, np.arange(80) % 2, ("a", "b")), Vocabulary(words))
     drawn: list[list[int]] = []
     gradient = derivative.outer_gradient
 

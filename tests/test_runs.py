@@ -70,10 +70,10 @@ def test_identity_counts_every_field_but_not_defaults() -> None:
 def test_stage_results_are_the_golden_ones(store: Path) -> None:
     """If this goes red because results were meant to change, raise the stage's revision and the values here."""
     one = experiment()
-    weights = one.weights("imdb", "lstm", 1)
-    run = one.sungen("imdb", "lstm", 1)
+    weights = one.methods.weights("imdb", "lstm", 1)
+    run = one.methods.sungen("imdb", "lstm", 1)
     records = one.execute([run])
-    texts = sources.load(one.synthetic("imdb"))
+    texts = sources.load(one.data.synthetic("imdb"))
     history = records[weights].metrics["history"]
     assert REVISIONS == {"synthetic": 1, "weights": 1, "trust": 1, "run": 1}
     assert texts.texts[0] == GOLDEN["text"]
@@ -91,9 +91,9 @@ GOLDEN: dict[str, Any] = {
 
 def test_a_finished_record_is_never_computed_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
-    first = one.execute([one.zerogen("imdb", "lstm", 1)])
+    first = one.execute([one.methods.zerogen("imdb", "lstm", 1)])
     monkeypatch.setattr(stages, "_STAGES", {})  # computing anything now is a KeyError
-    assert lines(one.execute([one.zerogen("imdb", "lstm", 1)])) == lines(first)
+    assert lines(one.execute([one.methods.zerogen("imdb", "lstm", 1)])) == lines(first)
 
 
 def test_texts_of_a_data_folder_are_read_and_not_run(store: Path) -> None:
@@ -107,21 +107,21 @@ def test_serial_equals_parallel_to_the_bit(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / f"store{jobs}"))
         sources.load.cache_clear()
         one = experiment(seeds=[1, 2])
-        specs = [one.sungen(task, "lstm", seed) for task in ("imdb", "sst2") for seed in (1, 2)]
+        specs = [one.methods.sungen(task, "lstm", seed) for task in ("imdb", "sst2") for seed in (1, 2)]
         results.append(lines(execution.execute(specs, jobs=jobs, progress=None)))
     assert results[0] == results[1]
 
 
 def test_imdb_and_sst2_share_texts_and_weights() -> None:
     one = experiment(tasks=["imdb", "sst2"])
-    needed = execution.closure([one.sungen(task, "lstm", 1) for task in one.tasks])
+    needed = execution.closure([one.methods.sungen(task, "lstm", 1) for task in one.tasks])
     assert [type(spec).__name__ for spec in needed] == ["Synthetic", "Weights", "Run", "Run"]
 
 
 @pytest.mark.parametrize("name", ["record.json", "correct.safetensors"])
 def test_a_damaged_file_is_set_aside_and_computed_again(store: Path, name: str, capsys: pytest.CaptureFixture) -> None:
     one = experiment()
-    spec = one.zerogen("imdb", "lstm", 1)
+    spec = one.methods.zerogen("imdb", "lstm", 1)
     before = one.execute([spec])
     path = folder(identify(spec)) / name
     path.write_bytes(path.read_bytes()[:-9])
@@ -133,7 +133,7 @@ def test_a_damaged_file_is_set_aside_and_computed_again(store: Path, name: str, 
 def test_two_processes_do_not_compute_a_run_twice(store: Path) -> None:
     code = (
         "from tests.test_runs import experiment; one = experiment();"
-        "spec = one.zerogen('imdb', 'lstm', 1); print(one.execute([spec])[spec].seconds)"
+        "spec = one.methods.zerogen('imdb', 'lstm', 1); print(one.execute([spec])[spec].seconds)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TQDM_DISABLE": "1"}
     both = [
@@ -146,8 +146,8 @@ def test_two_processes_do_not_compute_a_run_twice(store: Path) -> None:
 
 def test_a_kill_costs_nothing_but_time(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
-    spec = one.sungen("imdb", "lstm", 1)
-    code = "from tests.test_runs import experiment; one = experiment(); one.execute([one.sungen('imdb', 'lstm', 1)])"
+    spec = one.methods.sungen("imdb", "lstm", 1)
+    code = "from tests.test_runs import experiment; one = experiment(); one.execute([one.methods.sungen('imdb', 'lstm', 1)])"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TQDM_DISABLE": "1"}
     child = subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
     deadline = time.time() + 120
@@ -182,13 +182,13 @@ def test_learn_weights_cannot_see_test_labels(store: Path, monkeypatch: pytest.M
     monkeypatch.setattr(runs, "learn_weights", watched_learn)
     monkeypatch.setattr(runs, "evaluate", watched_evaluate)
     one = experiment()
-    execution.execute([one.sungen("imdb", "lstm", 1)], jobs=1, progress=None)
+    execution.execute([one.methods.sungen("imdb", "lstm", 1)], jobs=1, progress=None)
     assert events == ["load synthetic", "learn", "load synthetic", "load test", "evaluate"]
 
 
 def test_a_diverged_run_is_an_outcome_not_an_accuracy(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
-    spec = one.zerogen("imdb", "lstm", 1)
+    spec = one.methods.zerogen("imdb", "lstm", 1)
     assert spec.tam is not None
     wild = replace(spec, tam=replace(spec.tam, lr=float("inf")))
     record = execution.execute([wild], jobs=1, progress=None)[wild]
@@ -227,7 +227,7 @@ def test_what_is_not_finite_is_diverged_in_record_and_table(
     """The gradient is that of the only step, after which no loss is taken any more: only the outputs show it."""
     monkeypatch.setitem(runs.LOSSES, "broken", loss)
     one = experiment()
-    spec = one.zerogen("imdb", "lstm", 1)
+    spec = one.methods.zerogen("imdb", "lstm", 1)
     assert spec.tam is not None
     spec = replace(spec, loss="broken", tam=replace(spec.tam, epochs=1, batch_size=4096))
     record = execution.execute([spec], jobs=1, progress=None)[spec]
@@ -243,7 +243,7 @@ def test_what_is_not_finite_is_diverged_in_record_and_table(
 def test_a_run_on_weights_that_diverged_has_diverged_too(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where a checkpoint of half-learned weights lies there."""
     one = experiment()
-    spec = one.sungen("imdb", "lstm", 1)
+    spec = one.methods.sungen("imdb", "lstm", 1)
     assert isinstance(spec.weights, Weights)
     half = learn_weights
 
@@ -256,7 +256,7 @@ def test_a_run_on_weights_that_diverged_has_diverged_too(store: Path, monkeypatc
     assert records[spec.weights].diverged is not None
     assert list(records[spec.weights].folder.glob("weights.safetensors"))
     assert records[spec].diverged == "no weights: class 1 alone has 99.9% of the weight after iteration 2"
-    grid = one.grid({"SunGen": (partial(one.sungen, tam="lstm"), [1])})
+    grid = one.grid({"SunGen": (partial(one.methods.sungen, tam="lstm"), [1])})
     (cell,) = one.cells(grid, records)
     assert cell.diverged == (1,) and np.isnan(cell.values).all()
 
@@ -288,7 +288,7 @@ def test_published_files_are_the_same_from_the_same_records(store: Path, tmp_pat
     texts = []
     for attempt in ("a", "b"):
         one = replace(experiment(tasks=["imdb"]), out=tmp_path / attempt)
-        grid = one.grid({"ZeroGen LSTM": (partial(one.zerogen, tam="lstm"), [1, 2])})
+        grid = one.grid({"ZeroGen LSTM": (partial(one.methods.zerogen, tam="lstm"), [1, 2])})
         records = one.execute(grid.all())
         one.publish(one.cells(grid, records), records, title="T", not_run=grid.not_run)
         texts.append((tmp_path / attempt / "tiny" / "table01.csv").read_bytes())
@@ -307,7 +307,7 @@ def test_published_reasons_name_no_folder_of_this_machine(store: Path, tmp_path:
 
 def test_records_are_plain_json(store: Path) -> None:
     one = experiment()
-    records = one.execute([one.prompting("imdb")])
+    records = one.execute([one.methods.prompting("imdb")])
     for spec, record in records.items():
         assert json.loads((record.folder / "record.json").read_text())["spec"] == json.loads(json.dumps(asdict(spec)))
     assert embedded.fingerprint() in json.dumps([record.spec for record in records.values()])

@@ -21,7 +21,7 @@ from sungen_lib.lab import store, tables
 from sungen_lib.lab.explorer import Explorer
 from sungen_lib.reweight import Iteration, LearnedWeights
 from sungen_lib.texts import examples, jsonl
-from sungen_lib.texts.examples import Examples, examples
+from sungen_lib.texts.examples import Examples
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -106,7 +106,7 @@ def test_the_guard_notices(line: str) -> None:
 # --- what is shown ----------------------------------------------------------------------------------------------------
 
 EVIL = "<script>alert(1)</script> <img src=x onerror=alert(1)> \" ' & | `x`"
-HOSTILE = examples([f"{EVIL} {i}" for i in range(12)], np.arange(12) % 2, ("<b>no</b>", "<script>yes</script>"))
+HOSTILE = Examples.of([f"{EVIL} {i}" for i in range(12)], np.arange(12) % 2, ("<b>no</b>", "<script>yes</script>"))
 
 
 class _Tags(HTMLParser):

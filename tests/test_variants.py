@@ -72,7 +72,7 @@ def unique_words(n: int = 60) -> tuple[Encoded, nn.Module]:
     words = [f"unique{i}" for i in range(n)]
     vocabulary = Vocabulary(words)
     tam = TamConfig(embedding=4, hidden=3).build(vocabulary, 2, seed=0)
-    return encode(examples.examples(words, np.arange(n) % 2, ("a", "b")), vocabulary), tam
+    return encode(examples.Examples.of(words, np.arange(n) % 2, ("a", "b")), vocabulary), tam
 
 
 def test_the_papers_outer_set_is_trained_on(seen: list[tuple[set[int], set[int]]]) -> None:
@@ -207,17 +207,17 @@ def test_weights_learned_with_the_bag_find_wrong_labels() -> None:
 
 def test_validation_rows_are_others_than_the_pools(store: Path) -> None:
     one = experiment()
-    validation = one.validation("imdb")
+    validation = one.data.validation("imdb")
     assert (validation.start, validation.rows) == (96, 24)
-    execution.execute([validation, one.synthetic("imdb")], progress=None)
-    pool, further = sources.load(one.synthetic("imdb")), sources.load(validation)
+    execution.execute([validation, one.data.synthetic("imdb")], progress=None)
+    pool, further = sources.load(one.data.synthetic("imdb")), sources.load(validation)
     assert len(further) == 24 and not set(further.texts) & set(pool.texts)
 
 
 def test_validation_rows_of_a_folder_are_disjoint_from_the_pool(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     everything = keyword_examples(50)
-    jsonl.write_jsonl(folder / "imdb" / "gpt2-xl" / "train.jsonl", examples.examples(
+    jsonl.write_jsonl(folder / "imdb" / "gpt2-xl" / "train.jsonl", examples.Examples.of(
         [f"text {i}" for i in range(50)], everything.labels, ("negative", "positive")))  # fmt: skip
     (folder / "imdb" / "labels.json").write_text('["negative", "positive"]')
     pool = Synthetic("imdb", "gpt2-xl", "folder", 30, "f")
@@ -229,22 +229,22 @@ def test_validation_rows_of_a_folder_are_disjoint_from_the_pool(tmp_path: Path) 
 
 def variants(seeds: tuple[int, ...] = (1,)) -> dict[str, list[Run]]:
     one = experiment()
-    validation = one.validation("imdb")
+    validation = one.data.validation("imdb")
     makes: dict[str, dict[str, Any]] = {"SunGen": {}, "held out": {"outer_draw": "held_out"}}
     makes["centred"] = {"centred": True}
     return {
-        name: [replace(one.sungen("imdb", "lstm", seed, **changes), test=validation) for seed in seeds]
+        name: [replace(one.methods.sungen("imdb", "lstm", seed, **changes), test=validation) for seed in seeds]
         for name, changes in makes.items()
     }
 
 
 def test_the_robust_loss_is_4_times_the_missing_probability(store: Path) -> None:
     one = experiment()
-    validation = one.validation("imdb")
-    linear = replace(one.linear(LINEAR, "imdb", 1), test=validation)
+    validation = one.data.validation("imdb")
+    linear = replace(one.methods.linear(LINEAR, "imdb", 1), test=validation)
     records = execution.execute([linear, *variants()["SunGen"]], progress=None)
     texts = sources.load(validation)
-    model = runs.tfidf_logreg.fit(sources.load(one.synthetic("imdb")))
+    model = runs.tfidf_logreg.fit(sources.load(one.data.synthetic("imdb")))
     given = runs.tfidf_logreg.probabilities(model, texts)[np.arange(24), texts.labels]
     assert records[linear].metrics["robust_loss"] == pytest.approx(4 * (1 - given).mean())
     assert 0 < records[variants()["SunGen"][0]].metrics["robust_loss"] < 4
@@ -280,7 +280,7 @@ def test_neither_weights_nor_the_choice_can_see_test_labels(store: Path, monkeyp
 
 def test_the_choice_refuses_records_that_were_tested_on_gold_rows(store: Path) -> None:
     one = experiment()
-    spec = one.zerogen("imdb", "lstm", 1)
+    spec = one.methods.zerogen("imdb", "lstm", 1)
     records = execution.execute([spec, *variants()["SunGen"]], progress=None)
     with pytest.raises(ValueError, match="ZeroGen: variants are chosen by synthetic rows"):
         chosen_by_synthetic({"SunGen": [records[variants()["SunGen"][0]]], "ZeroGen": [records[spec]]})
@@ -300,9 +300,9 @@ def test_the_choice_is_the_least_mean_and_never_a_diverged_one() -> None:
 
 def test_several_weights_are_averaged(store: Path) -> None:
     one = experiment()
-    both = tuple(one.weights("imdb", "lstm", seed) for seed in (1, 2))
-    spec = replace(one.sungen("imdb", "lstm", 1), weights=both)
-    assert upstream(spec)[1:] == list(both) and identify(spec) != identify(one.sungen("imdb", "lstm", 1))
+    both = tuple(one.methods.weights("imdb", "lstm", seed) for seed in (1, 2))
+    spec = replace(one.methods.sungen("imdb", "lstm", 1), weights=both)
+    assert upstream(spec)[1:] == list(both) and identify(spec) != identify(one.methods.sungen("imdb", "lstm", 1))
     execution.execute([spec], progress=None)
     expected = (stages.learned(both[0]).weights.astype(float) + stages.learned(both[1]).weights) / 2
     assert stages._mean_weights(spec) == pytest.approx(expected, abs=1e-7)
@@ -310,10 +310,10 @@ def test_several_weights_are_averaged(store: Path) -> None:
 
 def test_the_linear_model_takes_weights(store: Path) -> None:
     one = experiment()
-    weights = one.weights("imdb", "lstm", 1)
-    spec = replace(one.linear(LINEAR, "imdb", 1), weights=weights, selection="weighted", budget=None)
+    weights = one.methods.weights("imdb", "lstm", 1)
+    spec = replace(one.methods.linear(LINEAR, "imdb", 1), weights=weights, selection="weighted", budget=None)
     record = execution.execute([spec], progress=None)[spec]
-    pool, test = sources.load(one.synthetic("imdb")), sources.load(one.gold("imdb", "test"))
+    pool, test = sources.load(one.data.synthetic("imdb")), sources.load(one.data.gold("imdb", "test"))
     vectors = runs.tfidf_logreg._pipeline()[0].fit(pool.texts)
     plain = LogisticRegression().fit(
         vectors.transform(pool.texts), pool.labels, sample_weight=stages.learned(weights).weights
@@ -345,7 +345,7 @@ def test_an_impossible_noise_rate_is_refused(rate: float) -> None:
 
 @pytest.mark.parametrize("noise", ["uniform", "class"])
 def test_planted_flips_follow_the_transition(noise: str) -> None:
-    clean = examples.examples(["text"] * 40_000, np.arange(40_000) % 4, ("a", "b", "c", "d"))
+    clean = examples.Examples.of(["text"] * 40_000, np.arange(40_000) % 4, ("a", "b", "c", "d"))
     transition = sources.NOISES[noise](0.3, 4)
     noisy = with_noise(clean, transition, seed=0)
     counts = np.zeros((4, 4))
@@ -358,7 +358,7 @@ def test_planted_flips_follow_the_transition(noise: str) -> None:
 
 def test_noisy_gold_is_the_same_rows_with_other_labels(store: Path) -> None:
     one = experiment()
-    spec = one.noisy_gold("imdb", rows=80, noise="uniform", rate=0.3)
+    spec = one.data.noisy_gold("imdb", rows=80, noise="uniform", rate=0.3)
     noisy, clean = sources.load(spec), sources.load(replace(spec, noise=None, noise_rate=0.0))
     assert noisy.texts == clean.texts and 0.1 < (noisy.labels != clean.labels).mean() < 0.5
 
@@ -388,7 +388,7 @@ def test_noise_auc_is_scikit_learn_s_without_the_samples_that_nobody_judges(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = experiment()
-    noisy = one.noisy_gold("imdb", rows=40, noise="uniform", rate=0.3)
+    noisy = one.data.noisy_gold("imdb", rows=40, noise="uniform", rate=0.3)
     spec = Trust(noisy, "fit", one.profile.lstm, 1, "cpu")
     right = sources.load(noisy).labels == sources.load(replace(noisy, noise=None, noise_rate=0.0)).labels
     scores = np.where(right, 0.2, 0.8)  # always wrong, but for two that are not judged and one tie
@@ -419,7 +419,7 @@ def test_an_unknown_trust_is_refused() -> None:
 
 def test_trust_is_a_stage_of_its_own(store: Path) -> None:
     one = experiment()
-    noisy = one.noisy_gold("imdb", rows=60, noise="class", rate=0.3)
+    noisy = one.data.noisy_gold("imdb", rows=60, noise="class", rate=0.3)
     spec = Trust(noisy, "cleanlab", one.profile.lstm, 1, "cpu")
     execution.execute([spec], progress=None)
     assert stages.trust(spec) == pytest.approx(methods.trust("cleanlab", sources.load(noisy), tam=one.profile.lstm, seed=1))
@@ -427,7 +427,7 @@ def test_trust_is_a_stage_of_its_own(store: Path) -> None:
 
 def test_a_raised_revision_makes_trust_anew(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
-    noisy = one.noisy_gold("imdb", rows=60, noise="class", rate=0.3)
+    noisy = one.data.noisy_gold("imdb", rows=60, noise="class", rate=0.3)
 
     def spec() -> Trust:
         return Trust(noisy, "cleanlab", one.profile.lstm, 1, "cpu")

@@ -24,7 +24,7 @@ from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.parameters import ParameterError, optional_positive_integer, positive_integer
 from sungen_lib.reweight import LearnedWeights
 from sungen_lib.texts import files
-from sungen_lib.texts.examples import DataError, DataMissing, examples
+from sungen_lib.texts.examples import DataError, DataMissing, Examples
 from sungen_lib.train import Diverged
 
 NOTEBOOK = notebooks.NOTEBOOKS / "your_data.ipynb"
@@ -247,7 +247,7 @@ def test_a_bad_test_file_costs_no_weights(changes: dict[str, Any], words: str, p
 
 def test_labels_of_a_test_file_are_followed_by_name(place: Path) -> None:
     one = experiment()
-    texts = examples(["x", "y"], [0, 1], ["superb", "awful"])  # not the alphabet's order
+    texts = Examples.of(["x", "y"], [0, 1], ["superb", "awful"])  # not the alphabet's order
     found = your_data.read_test(one, write(place / "gold.csv", 4), texts)
     assert found.label_names == texts.label_names and found.labels.tolist() == [1, 0, 1, 0]
     (place / "pairs.csv").write_text("text1,text2,label\na,b,awful\nc,d,superb\n", encoding="utf-8")
@@ -325,7 +325,7 @@ def test_a_file_s_name_is_no_formula(place: Path) -> None:
 
 def test_the_summary_counts_what_is_there() -> None:
     texts = ["A  fine film", "a fine film", "a Fine film", "about <C> and so on", "dull", "<b>dull</b>"]
-    facts = quality.summary(examples(texts, [1, 0, 1, 0, 0, 0], ["neg", "pos"]))
+    facts = quality.summary(Examples.of(texts, [1, 0, 1, 0, 0, 0], ["neg", "pos"]))
     assert facts == {
         "rows": 6,
         "rows labelled neg": 4,

@@ -15,7 +15,7 @@ import numpy as np
 from sungen_lib.embedded import meta, movies, news, ontology, pairs, products, restaurants, subjectivity
 from sungen_lib.embedded.engine import ZIPF, Grammar, Source
 from sungen_lib.texts import tasks
-from sungen_lib.texts.examples import Examples, examples
+from sungen_lib.texts.examples import Examples
 
 # How often the PLM's training text disobeys its prompt. Fixed before the first SunGen run; never changed for a result.
 NOISY_Y = 0.20  # the text is of another class of the same task
@@ -92,8 +92,8 @@ def gold(task: str, split: str, rows: int, seed: int = 0) -> Examples:
     drawn, labels = list(seen)[:rows], list(seen.values())[:rows]
     firsts, texts = [context for context, _ in drawn], [text for _, text in drawn]
     if spec.pair:
-        return examples(firsts, labels, spec.labels, texts)
-    return examples(texts, labels, spec.labels)
+        return Examples.of(firsts, labels, spec.labels, texts)
+    return Examples.of(texts, labels, spec.labels)
 
 
 def _fresh_gold(

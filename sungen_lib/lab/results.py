@@ -1,23 +1,31 @@
-"""Records to table cells: the grid of a table's runs, and what a cell is made of."""
+"""Records to results: a table's grid of runs, its cells, and what weights say about noise."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 
-from sungen_lib.lab import sources, stages
-from sungen_lib.lab.specs import Gold, Run, Spec, Trust, Weights
+from sungen_lib import embedded
+from sungen_lib.lab import profiles, sources, stages
+from sungen_lib.lab.profiles import Profile
+from sungen_lib.lab.specs import Data, Gold, Run, Spec, Synthetic, Trust, Weights, weights_of
 from sungen_lib.lab.store import Record
-from sungen_lib.paper import cells
-from sungen_lib.paper.cells import Cell
+from sungen_lib.learn import LearnedWeights
+from sungen_lib.models import TamConfig
+from sungen_lib.paper.cells import Cell, Scale
 from sungen_lib.texts import tasks
+from sungen_lib.texts.examples import DataMissing, Examples
+
+MakeRun = Callable[..., Run]  # (task, seed=...) -> Run
 
 
 @dataclass
 class Grid:
-    """``specs``: the runs of each (row, column), one a seed; ``not_run``: why a (row, column) has none."""
+    """``specs``: the runs of each (row, task), one a seed; ``not_run``: why a (row, column) has none."""
 
     specs: dict[tuple[str, str], list[Run]] = field(default_factory=dict)
     not_run: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -27,43 +35,51 @@ class Grid:
         return [spec for specs in self.specs.values() for spec in specs]
 
 
-def noise_auc(spec: Trust | Weights, records: Mapping[Spec, Record], data_dir: str | None) -> float:
-    """Area under the ROC curve of a method's trust in noisy gold labels (``spec.train``) against the truth; NaN if it
-    diverged."""
-    from sklearn.metrics import roc_auc_score
-
-    if records[spec].diverged:
-        return float("nan")
-    assert isinstance(spec.train, Gold) and spec.train.noise is not None
-    noisy = sources.load(spec.train, data_dir)
-    right = noisy.labels == sources.load(replace(spec.train, noise=None, noise_rate=0.0), data_dir).labels
-    trust = stages.trust(spec)  # NaN: no opinion
-    known = ~np.isnan(trust)
-    return float(roc_auc_score(right[known], trust[known]))
-
-
-def chosen_by_synthetic(variants: Mapping[str, Sequence[Record]]) -> str:
-    """The variant of the least robust loss on synthetic rows, the mean over its seeds; none with a diverged seed.
-
-    Raises ``ValueError`` where a record was tested on gold rows: they must have no say.
-    """
-    means = {}
-    for name, records in variants.items():
-        if any("robust_loss" not in record.metrics for record in records if not record.diverged):
-            raise ValueError(f"{name}: variants are chosen by synthetic rows, and a record was tested on others")
-        if records and not any(record.diverged for record in records):
-            means[name] = float(np.mean([record.metrics["robust_loss"] for record in records]))
-    if not means:
-        raise ValueError("no variant to choose from: each has a diverged seed")
-    return min(means, key=means.__getitem__)
+def grid(rows: Mapping[str, tuple[MakeRun, Sequence[int]]], task_names: Sequence[str]) -> Grid:
+    """Every row on every task, with the row's seeds; a row for which data or a model is missing is noted."""
+    found = Grid()
+    for row, (make, seeds) in rows.items():
+        for task in task_names:
+            try:
+                specs = [make(task, seed=seed) for seed in seeds]
+                for spec in specs:
+                    encoder_at_hand(spec.tam)
+                found.specs[row, task] = specs
+            except DataMissing as error:
+                found.not_run[row, column_of(task)] = str(error)
+    return found
 
 
-def column_of(task: str) -> str:
-    """What a table calls the task, or a column that is none: an own one's file is a path."""
-    return tasks.get(task).name if tasks.is_file(task) else task
+def encoder_at_hand(tam: TamConfig | None) -> None:
+    """Raises ``DataMissing`` if the TAM is a pre-trained encoder that can be loaded from nowhere."""
+    why = None if tam is None or tam.path is None else _why_missing(tam)
+    if why is not None:
+        raise DataMissing(why)
 
 
-def measured(row: str, column: str, records: Sequence[Record], *, scale: cells.Scale) -> Cell:
+@lru_cache(maxsize=8)  # without a network the hub's client needs most of a minute to find out
+def _why_missing(tam: TamConfig) -> str | None:
+    try:
+        tam.tokenizer(Examples.of([], [], ("",)))  # a pre-trained one does not look at the texts
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
+def cells(
+    grid: Grid, records: Mapping[Spec, Record], *, profile: Profile, data_dir: str | None = None
+) -> list[Cell]:
+    """One measured cell for each row and task of ``grid``."""
+    return [
+        measured(row, column_of(task), [records[spec] for spec in specs], scale=scale(specs[0], profile, data_dir))
+        for (row, task), specs in grid.specs.items()
+    ]
+
+
+def measured(row: str, column: str, records: Sequence[Record], *, scale: Scale) -> Cell:
     """A table cell from the records of its seeds; a diverged seed has no accuracy."""
     items = {record.id: record.correct() for record in records if not record.diverged}
     size = len(next(iter(items.values()))) if items else 1
@@ -77,3 +93,96 @@ def measured(row: str, column: str, records: Sequence[Record], *, scale: cells.S
         correct=correct,
         diverged=tuple(record.seed for record in records if record.diverged),
     )
+
+
+def column_of(task: str) -> str:
+    """The heading of a task's column: its name, also for a task given as a YAML path."""
+    return tasks.get(task).name if tasks.is_file(task) else task
+
+
+def scale(spec: Run, profile: Profile, data_dir: str | None = None) -> Scale:
+    """"demo", or "paper" where task, source, sizes and TAM are the paper's, else "other"."""
+    if profile.demo:
+        return "demo"
+    if tasks.is_file(spec.test.task):
+        return "other"
+    task = tasks.get(spec.test.task)
+    if any(isinstance(w.outer, Gold) and w.outer.rows != 1000 for w in weights_of(spec)):
+        return "other"  # Table 2's outer set (Appendix F.2)
+    paper_plm = profiles.get("paper").plm
+    if (spec.plm or (spec.train.plm if isinstance(spec.train, Synthetic) else paper_plm)) != paper_plm:
+        return "other"
+    same_tam = spec.tam is None or spec.tam in (profiles.PAPER_LSTM, profiles.PAPER_DISTILBERT)
+    if isinstance(spec.train, Gold):
+        sizes = len(sources.load(spec.train, data_dir)), len(sources.load(spec.test, data_dir))
+        return "paper" if same_tam and sizes == (task.gold_train, task.gold_test) else "other"
+    return "paper" if profile.name == "paper" and same_tam else "other"
+
+
+# --- weights and noise ------------------------------------------------------------------------------------------------
+
+
+def learned_weights(records: Mapping[Spec, Record]) -> dict[Weights, LearnedWeights]:
+    """The weights among ``records``; prints one sentence for each set that has diverged."""
+    found = {}
+    for spec, record in records.items():
+        if isinstance(spec, Weights) and record.diverged:
+            print(f"{column_of(spec.train.task)}, seed {spec.seed}: the weights have diverged: {record.diverged}.")
+        elif isinstance(spec, Weights):
+            found[spec] = stages.learned(spec)
+    return found
+
+
+def wrong_samples(spec: Data, data_dir: str | None) -> np.ndarray | None:
+    """(N,) bool: which samples the grammar says are mislabelled or off topic; ``None`` for other texts."""
+    if spec.source != "embedded" or tasks.is_file(spec.task):
+        return None
+    texts = sources.load(spec, data_dir)
+    wrong: np.ndarray = embedded.judge(spec.task, texts) != texts.labels
+    return wrong
+
+
+def noise_separation(records: Mapping[Spec, Record], data_dir: str | None) -> pd.DataFrame:
+    """``task``, ``tam``, ``seed`` and ``auc`` of each set of learned weights against the grammar's judgement."""
+    from sklearn.metrics import roc_auc_score
+
+    lines = []
+    for spec in records:
+        wrong = wrong_samples(spec.train, data_dir) if isinstance(spec, Weights) else None
+        if isinstance(spec, Weights) and wrong is not None and not records[spec].diverged:
+            auc = roc_auc_score(~wrong, stages.learned(spec).weights)
+            lines.append({"task": spec.train.task, "tam": spec.tam.kind, "seed": spec.seed, "auc": auc})
+    return pd.DataFrame(lines, columns=["task", "tam", "seed", "auc"])
+
+
+def noise_auc(spec: Trust | Weights, records: Mapping[Spec, Record], data_dir: str | None) -> float:
+    """Area under the ROC curve of a method's scores of noisy gold labels (``spec.train``) against the truth.
+
+    Samples without a score are left out. NaN if the method diverged.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    if records[spec].diverged:
+        return float("nan")
+    assert isinstance(spec.train, Gold) and spec.train.noise is not None
+    noisy = sources.load(spec.train, data_dir)
+    right = noisy.labels == sources.load(replace(spec.train, noise=None, noise_rate=0.0), data_dir).labels
+    scores = stages.scores(spec)
+    known = ~np.isnan(scores)
+    return float(roc_auc_score(right[known], scores[known]))
+
+
+def chosen_by_synthetic(variants: Mapping[str, Sequence[Record]]) -> str:
+    """The variant with the lowest robust loss on synthetic rows, averaged over its seeds; none with a diverged seed.
+
+    Raises ``ValueError`` where a record was tested on gold rows: they must have no say.
+    """
+    means = {}
+    for name, records in variants.items():
+        if any("robust_loss" not in record.metrics for record in records if not record.diverged):
+            raise ValueError(f"{name}: variants are chosen by synthetic rows, and a record was tested on others")
+        if records and not any(record.diverged for record in records):
+            means[name] = float(np.mean([record.metrics["robust_loss"] for record in records]))
+    if not means:
+        raise ValueError("no variant to choose from: each has a diverged seed")
+    return min(means, key=means.__getitem__)

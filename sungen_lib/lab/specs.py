@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from sungen_lib.models import TamConfig
+from sungen_lib.texts import plms
 from sungen_lib.texts.writer import Sampling
 
 # Raise a stage's revision when its results change; a golden-value test for each stage notices if it was forgotten.
@@ -21,7 +22,8 @@ REVISIONS = {"synthetic": 1, "weights": 1, "trust": 1, "run": 1}
 LINEAR_MODEL = "TF-IDF + logistic regression"
 
 
-SEEDLESS = ("prompting", LINEAR_MODEL)  # methods in which nothing is random
+FOR_READERS = {"identity": None}  # a field that does not decide the result
+MODEL = {"identity": plms.identity}  # a field that names a model; the id depends on the model, not on where it is
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,12 @@ class Gold:
 class Synthetic:
     """PLM-written rows of a task: generated (``embedded``, ``hub``) or read from a data folder.
 
-    ``start``: how many other rows of the folder come before them. Generated rows that start elsewhere are drawn anew.
+    ``start``: index of the first row in the data folder; for generated texts, any value but 0 selects another random
+    seed.
     """
 
     task: str
-    plm: str
+    plm: str = field(metadata=MODEL)
     source: str
     rows: int
     fingerprint: str
@@ -62,9 +65,10 @@ Data = Gold | Synthetic
 
 @dataclass(frozen=True)
 class Weights:
-    """Sample weights learned by ``learn_weights``; ``outer`` names another outer set than a part of ``train``.
+    """Sample weights learned by ``learn_weights``, whose arguments most fields are.
 
-    Of several rates in ``outer_lr``, ``choose_outer_lr`` takes one. ``initialisations`` of the TAM take turns.
+    ``outer`` replaces the outer set that is drawn from ``train``, ``outer_size`` rows or at most half of it. Of several
+    rates in ``outer_lr``, ``choose_outer_lr`` takes one.
     """
 
     train: Data
@@ -86,7 +90,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Trust:
-    """How far another method trusts each label of ``train``: ``by`` is one of ``methods.TRUSTS``."""
+    """How far another method trusts each label of ``train``: ``by`` is a key of ``baselines.SCORES``."""
 
     train: Data
     by: str
@@ -102,12 +106,13 @@ class Run:
     """One accuracy on ``test``: of a TAM, or of the linear model (no ``tam``), trained on rows of ``train``; or of a
     PLM, prompted (``plm``).
 
-    ``selection`` and ``training`` are those of ``methods``; ``loss`` is for plain training ("fit"). ``curve`` also
-    tests after every epoch of plain training. Of several ``weights`` the mean counts. On synthetic rows, which serve
-    to choose among variants, the robust loss is measured, too.
+    ``method`` is for readers; the other fields decide the result. ``selection``: "first", "bernoulli" (a subset drawn
+    by ``weights``), "weighted", or a key of ``baselines.SELECTIONS``. ``training``: "fit" (plain, by ``loss``) or a key
+    of ``baselines.TRAININGS``. ``curve`` also tests after every epoch of plain training. Several ``weights`` are
+    averaged. If ``test`` is synthetic (for choosing among variants), the robust loss is recorded as well.
     """
 
-    method: str
+    method: str = field(metadata=FOR_READERS)
     test: Data
     device: str
     train: Data | None = None
@@ -118,7 +123,7 @@ class Run:
     loss: str = "ce"
     training: str = "fit"
     curve: bool = False
-    plm: str | None = None
+    plm: str | None = field(default=None, metadata=MODEL)
     seed: int = 0
     threads: int = 1
     revision: int = field(default_factory=lambda: REVISIONS["run"])
@@ -138,8 +143,12 @@ def identify(spec: Spec) -> str:
 def _told(value: Any) -> Any:
     """``value`` as plain JSON: of a dataclass its name and the fields that are not at their default."""
     if is_dataclass(value):
-        told = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
-        return [type(value).__name__, {name: _told(item) for name, item in told.items()}]
+        told = {}
+        for f in fields(value):
+            item, identity = getattr(value, f.name), f.metadata.get("identity", lambda item: item)
+            if item != f.default and identity is not None:
+                told[f.name] = _told(identity(item))
+        return [type(value).__name__, told]
     return [_told(item) for item in value] if isinstance(value, tuple) else value
 
 

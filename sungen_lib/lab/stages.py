@@ -65,7 +65,7 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
     settings: dict[str, Any] = {
         "tam": spec.tam,
         "initialisations": spec.initialisations,
-        "outer_size": spec.outer_size,
+        "outer_size": min(spec.outer_size, max(1, len(texts) // 2)),  # the set may be smaller than was asked for
         "outer_loss": LOSSES[spec.outer_loss],
         "outer_draw": spec.outer_draw,
         "centred": spec.centred,
@@ -195,14 +195,14 @@ def _linear(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
 
 def _trust(spec: Trust, place: Path, data_dir: str | None) -> dict[str, Any]:
     pool = load(spec.train, data_dir)
-    scores = SCORES[spec.by](pool, tam=spec.tam, seed=spec.seed, device=spec.device)
+    found = SCORES[spec.by](pool, tam=spec.tam, seed=spec.seed, device=spec.device)
     with atomic_path(place / "trust.safetensors") as temporary:
-        save_file({"trust": scores.astype(np.float32)}, temporary)
-    return {"rows": len(scores)}
+        save_file({"trust": found.astype(np.float32)}, temporary)
+    return {"rows": len(found)}
 
 
-def trust(spec: Trust | Weights) -> np.ndarray:
-    """(N,) the trust of a finished spec in each label; of weights, the weights. NaN where a method has none."""
+def scores(spec: Trust | Weights) -> np.ndarray:
+    """(N,) how far a finished spec trusts each label: learned weights, or another method's scores (NaN: none)."""
     if isinstance(spec, Weights):
         return learned(spec).weights
     return load_file(folder(identify(spec)) / "trust.safetensors")["trust"]

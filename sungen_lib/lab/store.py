@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from sungen_lib import show
-from sungen_lib.lab.specs import SEEDLESS, Spec, identify
+from sungen_lib.lab.specs import Spec, identify
 from sungen_lib.storage import Damaged, locked, read_sealed, set_aside, write_sealed
 
 
@@ -57,8 +57,9 @@ class Record:
 
     @property
     def seed(self) -> int | None:
-        """The run's seed; ``None`` where nothing is random across seeds."""
-        return None if self.spec.get("method") in SEEDLESS else self.spec.get("seed")
+        """The run's seed; ``None`` where nothing is random: for prompting, and the linear model on given rows."""
+        fixed = self.stage == "run" and self.spec["tam"] is None and self.spec["selection"] == "first"
+        return None if fixed else self.spec.get("seed")
 
     @property
     def folder(self) -> Path:

@@ -99,7 +99,7 @@ def _fetched(experiment: Experiment, source: str, split: str) -> Path:
 def _sample(experiment: Experiment) -> tuple[Path, str]:
     profile = experiment.profile if experiment.profile.demo else profiles.get("embedded")
     world = replace(experiment, profile=profile, data_dir=None)
-    pool, gold = world.synthetic(SAMPLE), world.gold(SAMPLE, "test")
+    pool, gold = world.data.synthetic(SAMPLE), world.data.gold(SAMPLE, "test")
     execution.compute(pool)
     paths = folder(experiment) / "sample.csv", folder(experiment) / "sample_test.csv"
     for path, spec in zip(paths, (pool, gold), strict=True):

@@ -42,6 +42,23 @@ class Examples:
         if n and not (int(self.labels.min()) >= 0 and int(self.labels.max()) < len(self.label_names)):
             raise ValueError(f"labels run from {self.labels.min()} to {self.labels.max()}, names: {self.label_names}")
 
+    @classmethod
+    def of(
+        cls,
+        texts: Sequence[str],
+        labels: Sequence[int] | np.ndarray,
+        label_names: Sequence[str],
+        pairs: Sequence[str] | None = None,
+    ) -> Examples:
+        """``Examples`` numbered from 0; ``labels``: (N,) indices into ``label_names``."""
+        return cls(
+            texts=tuple(texts),
+            labels=np.asarray(labels, dtype=np.int64),
+            label_names=tuple(label_names),
+            idx=np.arange(len(texts), dtype=np.int64),
+            pairs=None if pairs is None else tuple(pairs),
+        )
+
     def __len__(self) -> int:
         return len(self.texts)
 
@@ -81,22 +98,6 @@ class Examples:
         digest = hashlib.sha256(json.dumps([self.texts, self.pairs, self.label_names]).encode())
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
         return digest.hexdigest()[:16]
-
-
-def examples(
-    texts: Sequence[str],
-    labels: Sequence[int] | np.ndarray,
-    label_names: Sequence[str],
-    pairs: Sequence[str] | None = None,
-) -> Examples:
-    """``Examples`` numbered from 0."""
-    return Examples(
-        texts=tuple(texts),
-        labels=np.asarray(labels, dtype=np.int64),
-        label_names=tuple(label_names),
-        idx=np.arange(len(texts), dtype=np.int64),
-        pairs=None if pairs is None else tuple(pairs),
-    )
 
 
 def renumbered(data: Examples, names: Sequence[str]) -> Examples:

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from sungen_lib.seeds import derived_seed
 from sungen_lib.storage import Damaged, read_sealed, set_aside, write_sealed
-from sungen_lib.texts.examples import Examples, examples
+from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.tasks import Task, fill
 from sungen_lib.texts.writer import Sampling, Writer
 
@@ -220,4 +220,4 @@ def _interleaved(found: list[list[_Row]], task: Task) -> Examples:
     rows = [column[i] for i in range(longest) for column in found if i < len(column)]
     texts = [row.context if task.pair else row.text for row in rows]
     pairs = [row.text for row in rows] if task.pair else None
-    return examples(texts, [row.label for row in rows], task.labels, pairs)
+    return Examples.of(texts, [row.label for row in rows], task.labels, pairs)

@@ -81,8 +81,8 @@ def _convert(task: str, rows: Dataset) -> Examples:
     _assert_labels(task, rows)
     first, *others = ([text.strip() for text in rows[column]] for column in hub.text)
     if tasks.get(task).pair:
-        return examples.examples(first, rows[hub.label_column], labels, others[0])
-    return examples.examples(_joined(first, *others), rows[hub.label_column], labels)
+        return examples.Examples.of(first, rows[hub.label_column], labels, others[0])
+    return examples.Examples.of(_joined(first, *others), rows[hub.label_column], labels)
 
 
 def _joined(*columns: Iterable[str]) -> list[str]:

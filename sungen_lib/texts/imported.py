@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sungen_lib.texts.examples import DataError, DataMissing, Examples, examples
+from sungen_lib.texts.examples import DataError, DataMissing, Examples
 from sungen_lib.texts.jsonl import jsonl_rows, label_index, text_field
 
 # Words that tell the polarity of a review: enough to notice labels that are the wrong way round, and for nothing else.
@@ -43,7 +43,7 @@ def import_synthetic(path: str | Path, *, label_order: Sequence[str], pair: bool
         labels.append(label_index(path, number, row.get(label), label_order))
     if not texts:
         raise DataError(f"{path}: no rows; expected one JSON object a line")
-    data = examples(contexts, labels, label_order, texts) if pair else examples(texts, labels, label_order)
+    data = Examples.of(contexts, labels, label_order, texts) if pair else Examples.of(texts, labels, label_order)
     _warn_if_inverted(path, data)
     return data
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from sungen_lib.storage import atomic_path
-from sungen_lib.texts.examples import DataError, DataMissing, Examples, examples
+from sungen_lib.texts.examples import DataError, DataMissing, Examples
 
 SUFFIXES = (".jsonl", ".jsonl.xz", ".jsonl.gz")
 
@@ -118,7 +118,7 @@ def from_rows(
         idx.append(row_idx)
     if not texts:
         raise DataError(f"{path}: no rows; expected a text and its label in each")
-    return replace(examples(texts, labels, label_names, pairs or None), idx=np.asarray(idx, dtype=np.int64))
+    return replace(Examples.of(texts, labels, label_names, pairs or None), idx=np.asarray(idx, dtype=np.int64))
 
 
 def write_jsonl(path: str | Path, data: Examples) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,28 @@ def pretrained(name: str) -> tuple[str, str]:
     """
     base, _, revision = (name, "", "") if Path(name).exists() or "@" not in name else name.rpartition("@")
     return base, "main" if Path(base).exists() or not revision else revision
+
+
+def identity(name: str) -> str:
+    """What decides a model's results: a hub id as it is, of a folder only the hash of its content."""
+    base, _, content = name.rpartition("@")
+    return f"@{content}" if base and Path(base).is_absolute() else name
+
+
+def content_hash(folder: str | Path) -> str:
+    """A hash of the names and contents of the folder's files: the same model elsewhere has the same one."""
+    files = sorted(path for path in Path(folder).iterdir() if path.is_file())
+    return _content_hash(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+@lru_cache(maxsize=16)
+def _content_hash(files: tuple[tuple[Path, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, size, _ in files:
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
 
 
 def has_no_words(tokenizer: Any) -> bool:
