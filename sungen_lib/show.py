@@ -1,15 +1,10 @@
-"""What a cell shows: escaped tables, pictures that replace one another, and whether somebody is there to see them."""
+"""What a cell shows: escaped tables, short texts, bars; and whether a person is there to see it."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Sequence
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-T = TypeVar("T")
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -39,24 +34,10 @@ def bars(counts: Sequence[int]) -> str:
 def attended() -> bool:
     """Whether a person's front end runs this cell; those that run a notebook unattended (papermill, nbval) do not let
     it ask for input."""
-    from IPython.core.getipython import get_ipython
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:  # the library alone, without notebooks
+        return False
 
     kernel = getattr(get_ipython(), "kernel", None)  # there is none in a terminal or a script
     return kernel is not None and bool(kernel.get_parent().get("content", {}).get("allow_stdin"))
-
-
-def in_place(draw: Callable[[T], Figure]) -> Callable[[T], None]:
-    """A function that shows ``draw``'s figure in the cell, each one in the place of the one before."""
-    import matplotlib.pyplot as plt
-    from IPython.display import DisplayHandle
-
-    handle, shown = DisplayHandle(), False
-
-    def show(what: T) -> None:
-        nonlocal shown
-        figure = draw(what)
-        (handle.update if shown else handle.display)(figure)
-        plt.close(figure)  # or the notebook would show it again at the end of the cell
-        shown = True
-
-    return show

@@ -1,8 +1,8 @@
-"""Files that are never half written: atomic writes, seals that reveal damage, locks between processes."""
+"""Files that are never half written: atomic writes, seals that reveal damage, locks between processes; and the store's
+place."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from safetensors import SafetensorError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class Damaged(ValueError):
-    """A file of our own is not as it was written; the message names it."""
+    """A file written by this package has changed or is incomplete; the message names it."""
 
 
 @contextmanager
@@ -92,16 +95,29 @@ def set_aside(path: Path, why: str) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Only one process at a time is in a block with this lock file; others wait. A lock ends with its process.
 
-    Raises ``OSError`` naming ``path`` if it cannot be made.
+    Users who share a store may all take it. Raises ``OSError`` naming ``path`` where there can be no lock.
     """
+    lock = FileLock(path, mode=0o666)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        raise OSError(f"{path} cannot be locked ({error}); name another store (SUNGEN_STORE)") from None
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def store_root() -> Path:
+    """The store's folder: ``SUNGEN_STORE``, else ``runs/`` in a checkout, else a data folder of the user's."""
+    if os.environ.get("SUNGEN_STORE"):
+        return Path(os.environ["SUNGEN_STORE"]).absolute()
+    if (REPOSITORY / "pyproject.toml").is_file():
+        return REPOSITORY / "runs"
+    from platformdirs import user_data_path
+
+    return user_data_path("sungen") / "runs"
 
 
 def writable(folder: str | Path) -> bool:

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from test_runs import experiment, lines
 
+from sungen_lib import __main__ as command_line
+from sungen_lib import storage
 from sungen_lib.lab import archive, execution, notebooks, sources, stages, store
 from sungen_lib.lab.specs import Spec
 
@@ -39,12 +41,12 @@ def test_unpacked_records_are_found_and_nothing_is_computed(
     run, weights = one.methods.sungen("imdb", "lstm", 1), one.methods.weights("imdb", "lstm", 1)
     wanted: list[Spec] = [run, weights]
     before = lines({spec: execution.compute(spec) for spec in wanted})
-    assert archive.main(["pack", str(tables)]) == 0
+    assert command_line.main(["pack", str(tables)]) == 0
     assert not list(tables.glob(".*"))
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "other"))
     assert store.find(run) is None
-    assert archive.main(["unpack", str(tables)]) == 0
-    monkeypatch.setattr(stages, "_STAGES", {})  # computing anything now is a KeyError
+    assert command_line.main(["unpack", str(tables)]) == 0
+    monkeypatch.setattr(stages, "STAGES", {})  # computing anything now is a KeyError
     execution.execute([run], progress=None)
     found = {spec: record for spec in wanted if (record := store.find(spec)) is not None}
     assert lines(found) == before
@@ -61,16 +63,16 @@ def test_packing_twice_gives_the_same_bytes(tables: Path) -> None:
 
 
 def test_a_damaged_record_is_not_packed(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (file,) = store.store().rglob("correct.safetensors")
+    (file,) = storage.store_root().rglob("correct.safetensors")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    assert archive.main(["pack", str(tables)]) == 1
-    assert "lacks: run its notebook again" in capsys.readouterr().err and not (tables / archive.NAME).exists()
+    assert command_line.main(["pack", str(tables)]) == 1
+    assert "run its notebook again" in capsys.readouterr().err and not (tables / archive.NAME).exists()
 
 
 def test_a_folder_without_tables_is_no_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert archive.main(["pack", str(tmp_path / "nowhere")]) == 1
+    assert command_line.main(["pack", str(tmp_path / "nowhere")]) == 1
     assert "holds no tables that name records" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
@@ -80,13 +82,13 @@ def test_a_damaged_archive_is_one_sentence(tables: Path, capsys: pytest.CaptureF
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
     path.write_bytes(content)
-    assert archive.main(["unpack", str(tables)]) == 1
+    assert command_line.main(["unpack", str(tables)]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_record_that_is_not_there_is_named(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tables / "table02.json").write_text('{"records": ["00000000000000000000"]}')
-    assert archive.main(["pack", str(tables)]) == 1
+    assert command_line.main(["pack", str(tables)]) == 1
     assert "names record 00000000000000000000, which" in capsys.readouterr().err
     assert not (tables / archive.NAME).exists()
 
@@ -105,9 +107,9 @@ def test_an_archive_cannot_write_elsewhere(name: str, tmp_path: Path, monkeypatc
 
 def test_junk_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / archive.NAME).write_bytes(b"junk")
-    assert archive.main(["unpack", str(tmp_path)]) == 1
+    assert command_line.main(["unpack", str(tmp_path)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("archive: ") and "cannot be read" in error and error.count("\n") == 1
+    assert error.startswith("sungen_lib unpack: ") and "cannot be read" in error and error.count("\n") == 1
 
 
 def test_the_committed_archive_is_what_the_tables_beside_it_were_made_from(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_coteaching_keeps_everything_in_the_first_epoch_only() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.2])
 def test_estimated_noise_rate(share: float) -> None:
     noisy, _ = noisy_examples(500, share)
-    assert share <= coteaching.estimate_noise_rate(noisy) <= share + 0.05  # never below: it adds the model's mistakes
+    assert share <= tfidf_logreg.noise_rate(noisy) <= share + 0.05  # never below: it adds the model's mistakes
 
 
 @pytest.mark.parametrize(("forget_rate", "ramp_epochs"), [(-0.1, 2), (1.0, 2), (0.2, 0)])
@@ -403,7 +404,7 @@ def test_out_of_fold_probabilities_know_nothing_of_their_own_sample() -> None:
         tfidf_logreg.out_of_fold(unique_words, folds=51)
 
 
-def test_linear_model_on_real_text(real_data: data.Path) -> None:
+def test_linear_model_on_real_text(real_data: Path) -> None:
     pool = data_folder.load(real_data, "imdb", "gpt2-xl", "train")
     train = pool.select(np.random.default_rng(0).permutation(len(pool))[:10_000])
     test = data_folder.load(real_data, "sst2", data_folder.GOLD, "test")

@@ -70,9 +70,7 @@ def outer_batches(data: Encoded, *, size: int, seed: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(("method", "limit"), [("dual", 1e-4), (None, 2e-3)])
-def test_plain_learns_the_same_weights(
-    method: str | None, limit: float, small: tuple[TrainingSet, BiLSTM]
-) -> None:
+def test_plain_learns_the_same_weights(method: str | None, limit: float, small: tuple[TrainingSet, BiLSTM]) -> None:
     """From the same parameters and the same batches, after each of five outer iterations."""
     training, model = small
     wrong = np.random.default_rng(0).random(192) < 0.2

@@ -340,7 +340,7 @@ def test_import_follows_the_order_it_is_told(form: str, positive: int, tmp_path:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         data = import_synthetic(path, label_order=order)
-    names = [data_folder.label_names[label] for label in data.labels]
+    names = [data.label_names[label] for label in data.labels]
     assert names == ["negative", "positive"] * 20 and data.pairs is None
     assert data.texts[3] == "a great film, number 3"
 

@@ -50,8 +50,8 @@ def test_the_api_pages_build_without_a_word(tmp_path: Path) -> None:
     environment = os.environ | {"PDOC_DISPLAY_ENV_VARS": "1"}
     built = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     assert (built.returncode, built.stdout, built.stderr) == (0, "", "")
-    page = (tmp_path / "sungen_lib" / "reweight.html").read_text(encoding="utf-8")
-    assert 'id="learn_weights"' in page and 'id="_guard"' not in page
+    page = (tmp_path / "sungen_lib" / "learn.html").read_text(encoding="utf-8")
+    assert 'id="learn_weights"' in page and 'id="_digest"' not in page
     assert ".venv/bin/python -m pdoc sungen_lib -o" in README
 
 
@@ -76,8 +76,8 @@ def test_the_readme_lists_every_notebook_with_the_command_that_runs_it_alone() -
 
 def test_the_readme_counts_the_claims_of_the_committed_tables() -> None:
     for name, cells in rows(README, "notebooks/").items():
-        counted = [suite.verdicts(notebooks.TABLES / profile, notebooks.NOTEBOOKS / name) for profile in ("embedded", "small")]
-        assert cells[4:6] == counted, name
+        folders = (notebooks.TABLES / profile for profile in ("embedded", "small"))
+        assert cells[4:6] == [suite.verdicts(folder, notebooks.NOTEBOOKS / name) for folder in folders], name
 
 
 def test_the_index_lists_every_notebook_with_the_files_it_writes() -> None:

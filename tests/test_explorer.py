@@ -16,8 +16,9 @@ from jupyter_client.manager import KernelManager
 from sungen_lib import show
 from sungen_lib.lab.explorer import ALL, Explorer
 from sungen_lib.lab.store import Record
+from sungen_lib.learn import LearnedWeights
 from sungen_lib.paper.cells import Cell
-from sungen_lib.reweight import Iteration, LearnedWeights
+from sungen_lib.reweight import Iteration
 from sungen_lib.texts.examples import Examples
 
 NASTY = "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", '"><b>bold</b> & <i>more</i>'
@@ -144,8 +145,8 @@ def test_only_a_front_end_with_a_person_gets_widgets() -> None:
     assert not show.attended()  # no kernel here
     source = """
 import numpy as np
-from sungen_lib.data import examples
-from sungen_lib.explorer import Explorer
+from sungen_lib.lab.explorer import Explorer
+from sungen_lib.texts.examples import Examples
 Explorer(Examples.of(["a", "b"], [0, 1], ["x", "y"]), np.zeros(2))
 """
     manager = KernelManager(kernel_name="python3")

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sungen_lib.texts import generation, tasks, writer
+from sungen_lib.texts import generation, tasks
+from sungen_lib.texts import writer as writing
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.generation import contexts, generate
 from sungen_lib.texts.writer import INSTRUCTION, Sampling, Writer, _nucleus
@@ -109,7 +110,7 @@ def test_a_prompt_is_continued_as_if_alone(
         steps.append(logits.clone())
         return logits.argmax(-1)
 
-    monkeypatch.setattr(writer, "_nucleus", likeliest)
+    monkeypatch.setattr(writing, "_nucleus", likeliest)
     # A random GPT-2 seldom closes a quotation: let half of its words do, so that rows leave the batch one by one.
     monkeypatch.setattr(writer, "stops", torch.arange(len(writer.stops)) % 2 == 0)
     together = writer._sampled(PROMPTS, sampling, 0)
@@ -132,7 +133,7 @@ def test_texts_that_join_are_continued_as_if_alone(
         sizes.append(len(logits))
         return logits.argmax(-1)
 
-    monkeypatch.setattr(writer, "_nucleus", likeliest)
+    monkeypatch.setattr(writing, "_nucleus", likeliest)
     monkeypatch.setattr(writer, "stops", torch.arange(len(writer.stops)) % 2 == 0)
     prompts = [prompt + " word7" * (i % 3) for i, prompt in enumerate(PROMPTS * 4)]
     assert writer._sampled(prompts, sampling, 0) == [by_hand(tiny_plm, writer, p, sampling)[0] for p in prompts]
@@ -147,7 +148,7 @@ def test_self_debiasing_by_hand(writer: Writer, tiny_plm: GPT2LMHeadModel, monke
         seen.append(logits.softmax(-1))
         return logits.argmax(-1)
 
-    monkeypatch.setattr(writer, "_nucleus", likeliest)
+    monkeypatch.setattr(writing, "_nucleus", likeliest)
     sampling = Sampling(min_tokens=1, max_tokens=6, decay_constant=20, batch_size=2, refill=2)
     sets = [PROMPTS[:3], PROMPTS[2:5], PROMPTS[1:4]]
     written = writer._sampled([own for own, *_ in sets], sampling, 0, [others for _, *others in sets])
@@ -186,7 +187,7 @@ def script(writer: Writer, monkeypatch: pytest.MonkeyPatch, rows: list[list[str]
         going = [row for row, token in zip(going, chosen, strict=True) if not writer.stops[token]]
         return chosen
 
-    monkeypatch.setattr(writer, "_nucleus", next_tokens)
+    monkeypatch.setattr(writing, "_nucleus", next_tokens)
 
 
 def test_where_a_text_ends(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:

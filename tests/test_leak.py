@@ -10,7 +10,7 @@ import pytest
 
 from sungen_lib import train
 from sungen_lib.baselines import tfidf_logreg
-from sungen_lib.lab import execution, methods, notebooks, plan, sources, specs
+from sungen_lib.lab import execution, notebooks, plan, sources, specs, stages
 from sungen_lib.lab.specs import Gold, Run, Spec, Trust, Weights
 
 
@@ -56,8 +56,10 @@ def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def of_test(spec: object, *_: object) -> bool:
         return isinstance(spec, Gold) and spec.split == "test"
 
-    monkeypatch.setattr(sources, "load", noted("test", sources.load, of_test))
-    monkeypatch.setattr(runs, "learn_weights", noted("train", runs.learn_weights))
+    reading = noted("test", sources.load, of_test)
+    for place in (sources, stages):
+        monkeypatch.setattr(place, "load", reading)
+    monkeypatch.setattr(stages, "learn_weights", noted("train", stages.learn_weights))
     monkeypatch.setattr(train.Trainer, "epoch", noted("train", train.Trainer.epoch))
     monkeypatch.setattr(tfidf_logreg, "fit", noted("train", tfidf_logreg.fit))
     return seen
@@ -89,11 +91,11 @@ def test_no_run_of_any_notebook_reads_a_test_set_before_it_is_trained(events: li
 
 def test_the_guard_notices_a_selection_that_looks_ahead(events: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     spec = next(spec for spec in kinds().values() if isinstance(spec, Run) and spec.selection == "bernoulli")
-    select = methods.select
+    draw = stages.bernoulli_subset
 
     def cheating(*arguments: Any, **options: Any) -> Any:
-        sources.load(spec.test)
-        return select(*arguments, **options)
+        stages.load(spec.test)
+        return draw(*arguments, **options)
 
-    monkeypatch.setattr(methods, "select", cheating)
+    monkeypatch.setattr(stages, "bernoulli_subset", cheating)
     assert read_too_early(spec, events)

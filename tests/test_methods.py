@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from test_runs import experiment
 
-from sungen_lib.baselines import confidence, coteaching, meta_weight_net
+from sungen_lib.baselines import TRAININGS, confidence, coteaching, meta_weight_net, tfidf_logreg
 from sungen_lib.encode import encode
-from sungen_lib.lab import methods, notebooks, plan, scoreboard, sources
+from sungen_lib.lab import notebooks, plan, scoreboard, sources, stages
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.methods import BASELINES, LINEAR
-from sungen_lib.lab.specs import LINEAR_MODEL
+from sungen_lib.lab.specs import LINEAR_MODEL, Gold, Run, Synthetic, identify
 from sungen_lib.models import TamConfig
 from sungen_lib.seeds import derived_seed
 from sungen_lib.texts.examples import DataMissing, Examples
@@ -43,22 +44,45 @@ def noisy_pool(n: int = 200, rate: float = 0.2) -> tuple[Examples, np.ndarray]:
     return Examples.of(clean.texts, np.where(wrong, 1 - clean.labels, clean.labels), clean.label_names), wrong
 
 
-def test_first_and_weighted_rows() -> None:
+Rows = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def rows_of(monkeypatch: pytest.MonkeyPatch) -> Rows:
+    """The rows of a pool that a run trains on: ``rows_of(pool, weights=None, **fields of the run)``."""
+
+    def call(pool: Examples, *, weights: np.ndarray | None = None, **fields: Any) -> np.ndarray:
+        monkeypatch.setattr(stages, "load", lambda spec, data_dir: pool)
+        test, train = Gold("imdb", "test", "embedded", 4, "f"), Synthetic("imdb", "plm", "folder", len(pool), "f")
+        return stages._rows(Run("any", test, "cpu", train, TAM, **fields), None, weights).idx
+
+    return call
+
+
+def test_first_and_weighted_rows(rows_of: Rows) -> None:
     pool = keyword_examples(10)
-    assert methods.select("first", pool, budget=4).tolist() == [0, 1, 2, 3]
-    assert methods.select("first", pool, budget=None).tolist() == list(range(10))
-    assert methods.select("weighted", pool, budget=None).tolist() == list(range(10))
+    assert rows_of(pool, selection="first", budget=4).tolist() == [0, 1, 2, 3]
+    assert rows_of(pool, selection="first", budget=None).tolist() == list(range(10))
+    assert rows_of(pool, selection="weighted", budget=None, weights=np.ones(10)).tolist() == list(range(10))
 
 
-def test_drawn_rows_follow_the_weights() -> None:
+def test_drawn_rows_follow_the_weights(rows_of: Rows) -> None:
     weights = np.r_[np.ones(50), np.zeros(150)]
-    rows = methods.select("bernoulli", keyword_examples(200), budget=50, weights=weights, seed=3)
+    rows = rows_of(keyword_examples(200), selection="bernoulli", budget=50, weights=weights, seed=3)
     assert rows.tolist() == list(range(50))
 
 
-def test_confidence_keeps_the_likeliest_rows() -> None:
+@pytest.mark.parametrize(("weights", "budget"), [(None, 2), (np.ones(4), None)])
+def test_nothing_is_drawn_without_weights_or_a_budget(
+    weights: np.ndarray | None, budget: int | None, rows_of: Rows
+) -> None:
+    with pytest.raises(ValueError, match="a subset is drawn by weights, to a budget: give both"):
+        rows_of(keyword_examples(4), selection="bernoulli", budget=budget, weights=weights)
+
+
+def test_confidence_keeps_the_likeliest_rows(rows_of: Rows) -> None:
     pool, wrong = noisy_pool()
-    rows = methods.select("confidence", pool, budget=120, tam=TAM, seed=1)
+    rows = rows_of(pool, selection="confidence", budget=120, seed=1)
     tokenizer = TAM.tokenizer(pool)
     data = encode(pool, tokenizer, max_length=512)
     measured = confidence.cartography(
@@ -68,39 +92,37 @@ def test_confidence_keeps_the_likeliest_rows() -> None:
     assert wrong[rows].mean() < wrong.mean()
 
 
-def test_confidence_without_a_budget_keeps_what_is_not_contradicted() -> None:
+def test_confidence_without_a_budget_keeps_what_is_not_contradicted(rows_of: Rows) -> None:
     pool, _ = noisy_pool()
-    rows = methods.select("confidence", pool, budget=None, tam=TAM, seed=1)
-    assert len(rows) == round((1 - coteaching.estimate_noise_rate(pool)) * 200)
+    rows = rows_of(pool, selection="confidence", budget=None, seed=1)
+    assert len(rows) == round((1 - tfidf_logreg.noise_rate(pool)) * 200)
     assert 0.6 < len(rows) / 200 < 0.95
 
 
-def test_cleanlab_drops_wrong_rows() -> None:
+def test_cleanlab_drops_wrong_rows(rows_of: Rows) -> None:
     pool, wrong = noisy_pool()
-    rows = methods.select("cleanlab", pool, budget=None)
+    rows = rows_of(pool, selection="cleanlab", budget=None)
     assert wrong[rows].mean() < 0.5 * wrong.mean()
-    assert methods.select("cleanlab", pool, budget=10).tolist() == rows[:10].tolist()
+    assert rows_of(pool, selection="cleanlab", budget=10).tolist() == rows[:10].tolist()
 
 
-def test_an_unknown_selection_or_training_is_refused() -> None:
+def test_an_unknown_selection_or_training_is_refused(rows_of: Rows) -> None:
     pool = keyword_examples(4)
-    with pytest.raises(ValueError, match="unknown selection 'best'"):
-        methods.select("best", pool, budget=1)
-    tokenizer = TAM.tokenizer(pool)
-    data = encode(pool, tokenizer, max_length=9)
-    with pytest.raises(ValueError, match="unknown training 'hope'"):
-        methods.fit_baseline("hope", TAM.build(tokenizer, 2, seed=0), data, pool, tokenizer, tam=TAM, seed=0)
+    with pytest.raises(KeyError, match="'best'"):
+        rows_of(pool, selection="best", budget=1)
+    run = Run("any", Gold("imdb", "test", "embedded", 4, "f"), "cpu", training="hope")
+    with pytest.raises(KeyError, match="'hope'"):
+        stages._training(run, TAM, TAM.prepare(pool, seed=0), pool, None)
 
 
 def test_coteaching_pairs_two_different_networks() -> None:
     pool, _ = noisy_pool(64)
-    tokenizer = TAM.tokenizer(pool)
-    data = encode(pool, tokenizer, max_length=512)
-    ours, first = (TAM.build(tokenizer, 2, seed=1) for _ in range(2))
-    methods.fit_baseline("coteaching", ours, data, pool, tokenizer, tam=TAM, seed=1)
-    second = TAM.build(tokenizer, 2, seed=derived_seed(1, 2))
+    prepared = TAM.prepare(pool, seed=1)
+    ours, data, tokenizer = prepared
+    TRAININGS["coteaching"](prepared, pool, tam=TAM, seed=1)
+    first, second = (TAM.build(tokenizer, 2, seed=seed) for seed in (1, derived_seed(1, 2)))
     assert not torch.equal(next(first.parameters()), next(second.parameters()))
-    rate = coteaching.estimate_noise_rate(pool)
+    rate = tfidf_logreg.noise_rate(pool)
     coteaching.train(first, second, data, forget_rate=rate, epochs=2, lr=1e-2, batch_size=8, seed=1)
     for a, b in zip(ours.parameters(), first.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
@@ -108,8 +130,8 @@ def test_coteaching_pairs_two_different_networks() -> None:
 
 def test_meta_weight_net_never_trains_on_its_meta_set(monkeypatch: pytest.MonkeyPatch) -> None:
     pool, _ = noisy_pool(100)
-    tokenizer = TAM.tokenizer(pool)
-    data = encode(pool, tokenizer, max_length=512)
+    prepared = TAM.prepare(pool, seed=1)
+    data = prepared.data
     seen: dict[str, Any] = {}
 
     def train(model: object, own: object, meta: object, **_: object) -> tuple[list[object], None]:
@@ -117,7 +139,7 @@ def test_meta_weight_net_never_trains_on_its_meta_set(monkeypatch: pytest.Monkey
         return [], None
 
     monkeypatch.setattr(meta_weight_net, "train", train)
-    methods.fit_baseline("meta_weight_net", TAM.build(tokenizer, 2, seed=1), data, pool, tokenizer, tam=TAM, seed=1)
+    TRAININGS["meta_weight_net"](prepared, pool, tam=TAM, seed=1)
     assert torch.equal(seen["own"].labels, data.labels[:90]) and torch.equal(seen["meta"].labels, data.labels[90:])
 
 
@@ -127,16 +149,17 @@ def test_meta_weight_net_never_trains_on_its_meta_set(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", BASELINES)
 def test_each_baseline_is_zerogens_run_but_for_what_it_is_about(name: str) -> None:
     one = experiment()
-    changes = {"method": "baseline", **BASELINES[name]}
-    assert one.methods.baseline(name, "imdb", "lstm", 1) == replace(one.methods.zerogen("imdb", "lstm", 1), **changes)
-    assert one.methods.baseline(name, "imdb", "lstm", 1) != replace(one.methods.zerogen("imdb", "lstm", 1), method="baseline")
+    run, zerogen = one.methods.baseline(name, "imdb", "lstm", 1), one.methods.zerogen("imdb", "lstm", 1)
+    assert run == replace(zerogen, method="baseline", **BASELINES[name])
+    assert run != replace(zerogen, method="baseline")
 
 
 def test_every_baseline_runs_and_differs_from_zerogen(store: Path) -> None:
     one = experiment()
-    runs_of_one_epoch = [one.methods.zerogen("imdb", "lstm", 1), *(one.methods.baseline(name, "imdb", "lstm", 1) for name in BASELINES)]
+    runs = {"ZeroGen": one.methods.zerogen("imdb", "lstm", 1)}
+    runs |= {name: one.methods.baseline(name, "imdb", "lstm", 1) for name in BASELINES}
     # In the first epoch Co-teaching forgets nothing and temporal ensembling has no targets yet.
-    specs = {run.method: replace(run, tam=replace(TAM, max_length=64)) for run in runs_of_one_epoch}
+    specs = {name: replace(run, tam=replace(TAM, max_length=64)) for name, run in runs.items()}
     records = one.execute(list(specs.values()))
     losses = {name: records[spec].metrics["loss"] for name, spec in specs.items()}
     assert len(set(losses.values())) == len(BASELINES) + 1, losses
@@ -161,7 +184,23 @@ def test_the_whole_pool_is_one_spec_however_it_is_asked_for() -> None:
     assert one.methods.zerogen("imdb", "lstm", 1, budget=96) == one.methods.zerogen("imdb", "lstm", 1, budget=10_000)
     whole = one.methods.sungen("imdb", "lstm", 1, budget=96)
     assert (whole.selection, whole.budget) == ("weighted", None)
-    assert (one.methods.sungen("imdb", "lstm", 1).selection, one.methods.sungen("imdb", "lstm", 1).budget) == ("bernoulli", 48)
+    part = one.methods.sungen("imdb", "lstm", 1)
+    assert (part.selection, part.budget) == ("bernoulli", 48)
+
+
+def test_naming_a_set_of_weights_reads_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does naming anything that is built of it."""
+
+    def read(*_: object) -> Examples:
+        raise AssertionError("a data set was read")
+
+    one = experiment()
+    monkeypatch.setattr(sources, "load", read)
+    monkeypatch.setattr(stages, "load", read)
+    noisy = one.data.noisy_gold("imdb", rows=40, noise="uniform", rate=0.3)
+    weights = one.methods.weights("imdb", "lstm", 1, train=noisy)
+    assert (weights.train, weights.outer_size) == (noisy, 20)  # half of what there is to learn on
+    assert len({identify(spec) for spec in (weights, one.methods.weights("imdb", "lstm", 1))}) == 2
 
 
 def test_a_plm_trained_anew_makes_new_specs(monkeypatch: pytest.MonkeyPatch) -> None:

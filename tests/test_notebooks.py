@@ -13,10 +13,9 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 
-from sungen_lib.lab import execution, notebooks
+from sungen_lib.lab import execution, notebooks, stages
 from sungen_lib.lab.parameters import ParameterError
-from sungen_lib.learn import learn_weights
-from sungen_lib.reweight import LearnedWeights
+from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.train import Diverged
 
 NOTEBOOKS = notebooks.select(notebooks.NOTEBOOKS)
@@ -124,7 +123,7 @@ def test_weights_that_diverged_are_told_in_a_sentence(
         return learn_weights(*arguments, seed=seed, **settings)
 
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(runs, "learn_weights", collapsing)
+    monkeypatch.setattr(stages, "learn_weights", collapsing)
     monkeypatch.setattr(execution, "_cores", lambda: 1)  # another process would not collapse
     (notebook,) = notebooks.select(notebooks.NOTEBOOKS, [prefix])
     names: dict[str, Any] = {}

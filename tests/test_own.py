@@ -123,7 +123,7 @@ def test_what_is_behind_a_path_is_part_of_the_spec(mood: Path, plm: Path, encode
 
 
 def test_an_own_task_in_python(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    task = tasks.own(name="mood", labels=["sad", "happy"], generation_prompt=str(FIELDS["generation_prompt"]))
+    task = tasks.define(name="mood", labels=["sad", "happy"], generation_prompt=str(FIELDS["generation_prompt"]))
     sampling = Sampling(min_tokens=3, max_tokens=14, batch_size=32)
     texts = generate(task, model=tiny_plm, tokenizer=tiny_tokenizer, rows=60, seed=0, sampling=sampling, shard_size=64)
     tam = TamConfig(embedding=8, hidden=8)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from packaging.version import Version
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-INSTALLED = [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+INSTALLED = [Requirement(line) for line in PROJECT["dependencies"] + EXTRAS["suite"] + EXTRAS["test"]]
 
 
 def pins() -> dict[str, Version]:
@@ -48,9 +50,9 @@ def test_pins_fit_any_build_of_torch() -> None:
     assert all(version.local is None for version in pins().values())
 
 
-def closure() -> Iterator[str]:
-    """Names of everything the installed distributions say the suite needs, direct or not."""
-    waiting, seen = list(INSTALLED), set[tuple[str, str]]()
+def closure(direct: Sequence[Requirement] = INSTALLED) -> Iterator[str]:
+    """Names of everything the installed distributions say that ``direct`` needs, direct or not."""
+    waiting, seen = list(direct), set[tuple[str, str]]()
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
@@ -69,6 +71,27 @@ def test_constraints_hold_the_whole_closure() -> None:
     assert ours <= set(pins())
 
 
+def test_the_library_alone_brings_no_jupyter() -> None:
+    needed = set(closure([Requirement(line) for line in PROJECT["dependencies"]]))
+    assert {"torch", "transformers", "filelock"} <= needed
+    assert not [name for name in needed if re.match("jupyter|ipy|nb|notebook|papermill|matplotlib|nltk|cleanlab", name)]
+
+
+def test_every_import_is_declared() -> None:
+    """Each package that the library imports, at the top of a module or in a function, is a direct dependency."""
+    distributions = metadata.packages_distributions()
+    declared = {canonicalize_name(requirement.name) for requirement in INSTALLED} | {"pydantic-core", "cycler"}
+    imported = set()
+    for path in (REPOSITORY / "sungen_lib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            imported |= {name.partition(".")[0] for name in names}
+    others = imported - set(sys.stdlib_module_names) - {"sungen_lib"}
+    carriers = {name: {canonicalize_name(d) for d in distributions.get(name, [name])} for name in others}
+    assert [name for name, names in carriers.items() if not names & declared] == []
+
+
 def test_ranges_admit_the_versions_the_project_promises() -> None:
     ranges = {requirement.name: requirement.specifier for requirement in INSTALLED}
     assert all(Version(version) in ranges["torch"] for version in ("2.11.0", "2.13.0"))
@@ -81,14 +104,14 @@ def test_environment_installs_this_package_and_adds_nothing() -> None:
     (pip,) = (item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
     conda = [item for item in environment["dependencies"] if isinstance(item, str)]
     assert environment["channels"][0] == "conda-forge"
-    assert pip == ["-c constraints.txt", "-e .[test]"]
+    assert pip == ["-c constraints.txt", "-e .[suite,test]"]
     assert [re.split("[=<>]", item)[0] for item in conda] == ["python", "pip"]
     python = conda[0].removeprefix("python=")
     assert Version(python) in SpecifierSet(PROJECT["requires-python"])
 
 
 def test_extras_are_those_documented() -> None:
-    assert set(PROJECT["optional-dependencies"]) == {"test", "cluster", "bench"}
+    assert set(EXTRAS) == {"suite", "test", "cluster", "bench"}
 
 
 def test_citation_names_the_suite_and_the_paper() -> None:

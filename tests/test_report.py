@@ -9,7 +9,6 @@ import platform
 import re
 import subprocess
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ from IPython.display import Markdown
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sungen_lib.lab import figures, tables, tidying
-from sungen_lib.lab.provenance import _commit, provenance
+from sungen_lib.lab import figures, provenance, tables, tidying
+from sungen_lib.lab.store import Record
 from sungen_lib.paper import verdicts
 from sungen_lib.paper.cells import Cell, Scale
 from sungen_lib.texts import tasks
@@ -60,8 +59,9 @@ def frame() -> pd.DataFrame:
 
 
 @pytest.fixture
-def provenance() -> dict[str, Any]:
-    return provenance([], profile="embedded", parameters={})
+def origin() -> dict[str, Any]:
+    """Of no record."""
+    return provenance.provenance([], profile="embedded", parameters={})
 
 
 # --- tidy -------------------------------------------------------------------------------------------------------------
@@ -158,10 +158,10 @@ def test_tidy_refuses_two_cells_in_one_place() -> None:
         tidying.tidy("table08", [CELLS[0], CELLS[0]])
 
 
-def test_a_table_that_is_not_the_papers_has_our_cells_and_no_claims(tmp_path: Path, provenance: dict[str, Any]) -> None:
+def test_a_table_that_is_not_the_papers_has_our_cells_and_no_claims(tmp_path: Path, origin: dict[str, Any]) -> None:
     table, claims = tidying.tidy("mine", CELLS), verdicts.check("mine", CELLS)
     assert len(table) == len(CELLS) and table["ours_only"].all() and table["paper"].isna().all()
-    tables.write("mine", table, claims=claims, profile="tiny", out=tmp_path, provenance=provenance, title="Mine")
+    tables.write("mine", table, claims=claims, profile="tiny", out=tmp_path, provenance=origin, title="Mine")
     assert "Claim" not in (tmp_path / "tiny" / "mine.md").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "tiny" / "mine.json").read_text(encoding="utf-8"))["claims"] == []
 
@@ -259,10 +259,10 @@ def test_latex_without_rows_of_ours_has_one_rule(frame: pd.DataFrame) -> None:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def test_write_gives_four_files(tmp_path: Path, frame: pd.DataFrame, provenance: dict[str, Any]) -> None:
+def test_write_gives_four_files(tmp_path: Path, frame: pd.DataFrame, origin: dict[str, Any]) -> None:
     claims = verdicts.check("table08", CELLS)
     paths = tables.write(
-        "table08", frame, claims=claims, profile="embedded", out=tmp_path, provenance=provenance, title="Table 8"
+        "table08", frame, claims=claims, profile="embedded", out=tmp_path, provenance=origin, title="Table 8"
     )
     assert [p.relative_to(tmp_path).as_posix() for p in paths] == [
         f"embedded/table08.{suffix}" for suffix in ("csv", "md", "tex", "json")
@@ -270,7 +270,7 @@ def test_write_gives_four_files(tmp_path: Path, frame: pd.DataFrame, provenance:
     assert sorted(p.name for p in (tmp_path / "embedded").iterdir()) == sorted(p.name for p in paths)
     assert "SunGen is more accurate than ZeroGen" in paths[1].read_text(encoding="utf-8")
     content = json.loads(paths[3].read_text(encoding="utf-8"))
-    assert content.items() >= provenance.items() and len(content["claims"]) == len(claims)
+    assert content.items() >= origin.items() and len(content["claims"]) == len(claims)
     assert content["claims"][0]["low"] is None  # NaN is not JSON
 
 
@@ -353,21 +353,15 @@ def test_a_figure_leaves_its_tables_json_alone(tmp_path: Path, frame: pd.DataFra
 # --- provenance and style ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class FakeRecord:
-    id: str
-    seconds: float
-    device: str
-    seed: int | None
+def record(name: str, seconds: float, device: str, seed: int | None) -> Record:
+    """A run's; without a seed the linear model's, in which nothing is random."""
+    spec = {"tam": None if seed is None else {"kind": "lstm"}, "selection": "first", "seed": seed or 0}
+    return Record(name, "run", spec, {}, seconds, device, {}, "unknown")
 
 
 def test_provenance() -> None:
-    records = [
-        FakeRecord("aa", 1.5, "cpu", 1),
-        FakeRecord("bb", 2.25, "cuda", 0),
-        FakeRecord("cc", 0.0, "cpu", None),
-    ]
-    got = provenance(records, profile="embedded", parameters={"tasks": None})
+    records = [record("aa", 1.5, "cpu", 1), record("bb", 2.25, "cuda", 0), record("cc", 0.0, "cpu", None)]
+    got = provenance.provenance(records, profile="embedded", parameters={"tasks": None})
     assert (got["seconds"], got["device"], got["seeds"]) == (3.75, "cpu, cuda", [0, 1])
     assert got["records"] == ["aa", "bb", "cc"]
     assert got["versions"]["python"] == platform.python_version() and got["versions"]["numpy"] == np.__version__
@@ -382,18 +376,18 @@ def test_commit_is_that_of_our_own_checkout(tmp_path: Path, monkeypatch: pytest.
         command = ["git", "-C", str(tmp_path / "checkout"), *identity, *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    installed = tmp_path / "checkout" / "site-packages" / "sungen_lib"
-    for folder in (installed, tmp_path / "elsewhere" / "sungen_lib"):
+    installed = tmp_path / "checkout" / "site-packages" / "sungen_lib" / "lab"
+    for folder in (installed, tmp_path / "elsewhere" / "sungen_lib" / "lab"):
         folder.mkdir(parents=True)
     git("init", "--quiet")
     git("commit", "--quiet", "--allow-empty", "--message", "first")
-    monkeypatch.setattr(report, "__file__", str(tmp_path / "checkout" / "sungen_lib" / "report.py"))
-    assert _commit() == git("rev-parse", "HEAD")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "checkout" / "sungen_lib" / "lab" / "provenance.py"))
+    assert provenance.commit() == git("rev-parse", "HEAD")
     # installed inside some other repository: that one's commit says nothing about us
-    monkeypatch.setattr(report, "__file__", str(installed / "report.py"))
-    assert _commit() == "unknown"
-    monkeypatch.setattr(report, "__file__", str(tmp_path / "elsewhere" / "sungen_lib" / "report.py"))
-    assert _commit() == "unknown"
+    monkeypatch.setattr(provenance, "__file__", str(installed / "provenance.py"))
+    assert provenance.commit() == "unknown"
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "elsewhere" / "sungen_lib" / "lab" / "provenance.py"))
+    assert provenance.commit() == "unknown"
 
 
 def test_style_suits_matplotlib() -> None:

@@ -24,13 +24,12 @@ from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.parameters import ParameterError
 from sungen_lib.lab.specs import REVISIONS, Data, Gold, Run, Spec, Synthetic, Weights, identify
 from sungen_lib.lab.store import Record, find, folder
-from sungen_lib.learn import learn_weights
+from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.paper import numbers
-from sungen_lib.reweight import LearnedWeights
 from sungen_lib.texts import examples
 from sungen_lib.train import Diverged
 
-PARAMETERS = {"profile": "tiny", "tasks": ["imdb"], "seeds": [1], "data_dir": None, "device": "cpu", "out": None}
+PARAMETERS = {"profile": "tiny", "tasks": ["imdb"], "seeds": [1], "data_dir": None, "device": "cpu"}
 
 
 @pytest.fixture
@@ -92,7 +91,7 @@ GOLDEN: dict[str, Any] = {
 def test_a_finished_record_is_never_computed_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
     first = one.execute([one.methods.zerogen("imdb", "lstm", 1)])
-    monkeypatch.setattr(stages, "_STAGES", {})  # computing anything now is a KeyError
+    monkeypatch.setattr(execution, "STAGES", {})  # computing anything now is a KeyError
     assert lines(one.execute([one.methods.zerogen("imdb", "lstm", 1)])) == lines(first)
 
 
@@ -147,7 +146,10 @@ def test_two_processes_do_not_compute_a_run_twice(store: Path) -> None:
 def test_a_kill_costs_nothing_but_time(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
     spec = one.methods.sungen("imdb", "lstm", 1)
-    code = "from tests.test_runs import experiment; one = experiment(); one.execute([one.methods.sungen('imdb', 'lstm', 1)])"
+    code = (
+        "from tests.test_runs import experiment; one = experiment();"
+        "one.execute([one.methods.sungen('imdb', 'lstm', 1)])"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TQDM_DISABLE": "1"}
     child = subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
     deadline = time.time() + 120
@@ -164,7 +166,7 @@ def test_a_kill_costs_nothing_but_time(store: Path, tmp_path: Path, monkeypatch:
 def test_learn_weights_cannot_see_test_labels(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Test rows are loaded by nothing upstream of ``evaluate``, and what ``learn_weights`` is given holds none."""
     events: list[str] = []
-    load, evaluate = sources.load, runs.evaluate
+    load, evaluate = sources.load, stages.evaluate
 
     def watched_load(spec: Data, data_dir: str | None = None) -> examples.Examples:
         events.append(f"load {getattr(spec, 'split', 'synthetic')}")
@@ -178,9 +180,9 @@ def test_learn_weights_cannot_see_test_labels(store: Path, monkeypatch: pytest.M
         events.append("evaluate")
         return evaluate(*args, **settings)
 
-    monkeypatch.setattr(sources, "load", watched_load)
-    monkeypatch.setattr(runs, "learn_weights", watched_learn)
-    monkeypatch.setattr(runs, "evaluate", watched_evaluate)
+    monkeypatch.setattr(stages, "load", watched_load)
+    monkeypatch.setattr(stages, "learn_weights", watched_learn)
+    monkeypatch.setattr(stages, "evaluate", watched_evaluate)
     one = experiment()
     execution.execute([one.methods.sungen("imdb", "lstm", 1)], jobs=1, progress=None)
     assert events == ["load synthetic", "learn", "load synthetic", "load test", "evaluate"]
@@ -225,7 +227,7 @@ def test_what_is_not_finite_is_diverged_in_record_and_table(
     loss: Any, reason: str, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gradient is that of the only step, after which no loss is taken any more: only the outputs show it."""
-    monkeypatch.setitem(runs.LOSSES, "broken", loss)
+    monkeypatch.setitem(stages.LOSSES, "broken", loss)
     one = experiment()
     spec = one.methods.zerogen("imdb", "lstm", 1)
     assert spec.tam is not None
@@ -251,7 +253,7 @@ def test_a_run_on_weights_that_diverged_has_diverged_too(store: Path, monkeypatc
         half(*arguments, **settings)
         raise Diverged("class 1 alone has 99.9% of the weight after iteration 2")
 
-    monkeypatch.setattr(runs, "learn_weights", collapsing)
+    monkeypatch.setattr(stages, "learn_weights", collapsing)
     records = execution.execute([spec], jobs=1, progress=None)
     assert records[spec.weights].diverged is not None
     assert list(records[spec.weights].folder.glob("weights.safetensors"))

@@ -16,12 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from sungen_lib import embedded, learn, storage
+from sungen_lib import derivative, embedded, learn, storage
 from sungen_lib.lab import execution, sources, specs
 from sungen_lib.lab.specs import Gold, Run, Spec, Synthetic, Weights
 from sungen_lib.lab.store import find, folder
 from sungen_lib.models import TamConfig
 from sungen_lib.storage import Damaged, read_sealed, write_sealed
+from sungen_lib.texts import generation
 from sungen_lib.texts.writer import Sampling
 
 TAM = TamConfig(embedding=8, hidden=8, epochs=1)
@@ -220,7 +221,7 @@ def halfway(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
             shutil.copytree(source, folder(specs.identify(texts)))
         with monkeypatch.context() as patch:
             patch.setattr(learn, "CHECKPOINT_SECONDS", -1.0)
-            patch.setattr(*_dying(reweight if stage == "weights" else generate, stage))
+            patch.setattr(*_dying(derivative if stage == "weights" else generation, stage))
             with pytest.raises(Cut):
                 execution.compute(spec)
         return folder(specs.identify(spec))

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from sungen_lib import __main__ as command_line
 from sungen_lib.lab import notebooks, suite
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -97,8 +98,10 @@ def test_stem(name: str, stem: str) -> None:
 def test_selection_by_name_or_stem(tmp_path: Path) -> None:
     for name in ("table02_sizes", "00_quickstart", "table01_main_results"):
         write_notebook(tmp_path / f"{name}.ipynb")
-    assert [path.stem for path in notebooks.select(tmp_path)] == ["00_quickstart", "table01_main_results", "table02_sizes"]
-    assert [path.stem for path in notebooks.select(tmp_path, ["table02", "quick"])] == ["00_quickstart", "table02_sizes"]
+    everything = ["00_quickstart", "table01_main_results", "table02_sizes"]
+    assert [path.stem for path in notebooks.select(tmp_path)] == everything
+    some = notebooks.select(tmp_path, ["table02", "quick"])
+    assert [path.stem for path in some] == ["00_quickstart", "table02_sizes"]
     with pytest.raises(ValueError, match="no notebook starts with 'table9'"):
         notebooks.select(tmp_path, ["table01", "table9"])
 
@@ -187,7 +190,7 @@ def test_a_cluster_that_is_not_there_is_said_in_a_line(
     write_notebook(world.notebook, TABLE)
     monkeypatch.setenv("SUNGEN_STORE", str(world.store))
     monkeypatch.setattr(cluster, "execute_on", nobody)
-    assert suite.main(["--ray", "x:1", "--out", str(world.out)], notebooks=world.notebooks) == 1
+    assert command_line.main(["run", "--ray", "x:1", "--out", str(world.out)], notebooks=world.notebooks) == 1
     said = capsys.readouterr().err
     assert "no Ray cluster at x:1" in said and said.count("\n") == 1 and world.ran == 0
 
@@ -251,8 +254,8 @@ def test_no_kernel_outlives_the_suite(world: World, how: signal.Signals, status:
     busy = f"import os, time\nopen({str(started)!r}, 'w').write(f'{{os.getpid()}}.')\ntime.sleep(300)"
     write_notebook(world.notebook, busy)
     code = (
-        "import sys; from pathlib import Path; from sungen_lib import suite\n"
-        "sys.exit(suite.main(['--out', sys.argv[1]], notebooks=Path(sys.argv[2])))"
+        "import sys; from pathlib import Path; from sungen_lib.__main__ import main\n"
+        "sys.exit(main(['run', '--out', sys.argv[1]], notebooks=Path(sys.argv[2])))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(world.out), str(world.notebooks)],
@@ -287,12 +290,16 @@ def alive(process: str) -> bool:
 # --- run_all.sh ------------------------------------------------------------------------------------------------------
 
 # Stands for every interpreter: makes virtual environments of itself, logs what it is asked to install and to run.
-TOY_PYTHON = """#!/bin/bash
+# Options are checked by the real one.
+TOY_PYTHON = f"""#!/bin/bash
+case "$*" in
+    "-m sungen_lib run --check"* | "-m sungen_lib run --help") exec {sys.executable} "$@" ;;
+esac
 case "$1 $2" in
     "- "*) exit 1 ;;
     "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
-    "-m pip") echo "pip ${*: -1}" >>"$LOG"; exit "${PIP_STATUS:-0}" ;;
-    "-m "*) echo "${*:2}" >>"$LOG" ;;
+    "-m pip") echo "pip ${{*: -1}}" >>"$LOG"; exit "${{PIP_STATUS:-0}}" ;;
+    "-m "*) echo "${{*:2}}" >>"$LOG" ;;
 esac
 """
 
@@ -306,6 +313,9 @@ class Clone:
         write_notebook(self.root / "notebooks" / "00_quickstart.ipynb")
         for name in ("run_all.sh", "pyproject.toml", "constraints.txt"):
             shutil.copy(REPOSITORY / name, self.root)
+        for name in ("__init__.py", "__main__.py", "lab/__init__.py", "lab/notebooks.py"):  # what checks the options
+            (self.root / "sungen_lib" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / "sungen_lib" / name, self.root / "sungen_lib" / name)
         (root / "bin").mkdir()
         for name in ("python", "python3"):
             (root / "bin" / name).write_text(TOY_PYTHON)
@@ -358,14 +368,12 @@ def test_help(clone: Clone) -> None:
 
 
 def test_a_fresh_clone_is_installed_once(clone: Clone) -> None:
-    embedded = f"sungen_lib.suite --profile embedded --out {clone.root}/tables"
     assert clone.run().returncode == 0
-    assert clone.log.read_text().splitlines() == ["pip torch", "pip .[test]", embedded]
+    assert clone.log.read_text().splitlines() == ["pip torch", "pip .[suite,test]", "sungen_lib run"]
     (clone.root.parent / "texts").mkdir()
     real = ("--profile", "small", "--data", "texts")
     assert clone.run("--only", "quick,00_q", *real, "--out", "there").returncode == 0
-    here = clone.root.parent
-    expected = f"sungen_lib.suite --profile small --out {here}/there --data {here}/texts --only quick,00_q"
+    expected = "sungen_lib run --only quick,00_q --profile small --data texts --out there"  # in the caller's folder
     assert clone.log.read_text().splitlines() == [expected]
 
 
@@ -376,7 +384,7 @@ def test_new_constraints_are_installed_over_the_old(clone: Clone) -> None:
     with (clone.root / "constraints.txt").open("a") as file:
         file.write("# new\n")
     clone.run()
-    assert clone.log.read_text().startswith("pip torch\npip .[test]\n") and kept.exists()
+    assert clone.log.read_text().startswith("pip torch\npip .[suite,test]\n") and kept.exists()
 
 
 def test_an_installation_cut_off_starts_again(clone: Clone) -> None:
@@ -385,7 +393,7 @@ def test_an_installation_cut_off_starts_again(clone: Clone) -> None:
     half_unpacked = clone.venv / "half"
     half_unpacked.touch()
     assert "did not finish" in clone.run().stdout
-    assert not half_unpacked.exists() and clone.log.read_text().startswith("pip torch\npip .[test]\n")
+    assert not half_unpacked.exists() and clone.log.read_text().startswith("pip torch\npip .[suite,test]\n")
     assert clone.run().stdout == ""
 
 
@@ -411,16 +419,15 @@ def test_no_python_is_said_in_a_line(clone: Clone) -> None:
 
 def test_an_environment_that_satisfies_is_used(clone: Clone) -> None:
     """And one that does not is left alone: here the real interpreter, and then one asked for what it cannot have."""
-    (clone.root / "sungen_lib").mkdir()
-    (clone.root / "sungen_lib" / "__init__.py").touch()
-    (clone.root / "sungen_lib" / "suite.py").write_text("import sys; print(sys.executable, *sys.argv[1:3])")
+    main = clone.root / "sungen_lib" / "__main__.py"
+    main.write_text("import sys\nif '--check' not in sys.argv: print(sys.executable, *sys.argv[1:])")
     for name in ("python", "python3"):
         (clone.root.parent / "bin" / name).write_text(f'#!/bin/bash\nexec "{sys.executable}" "$@"\n')
     result = clone.run()
-    assert result.stdout == f"{sys.executable} --profile embedded\n" and not clone.venv.exists()
+    assert result.stdout == f"{sys.executable} run\n" and not clone.venv.exists()
 
     project = clone.root / "pyproject.toml"
     project.write_text(project.read_text().replace('"torch>=2.11,<3"', '"torch>=99"'))
     (clone.root.parent / "bin" / "python3").write_text(TOY_PYTHON)
     clone.run()
-    assert "pip .[test]" in clone.log.read_text()
+    assert "pip .[suite,test]" in clone.log.read_text()

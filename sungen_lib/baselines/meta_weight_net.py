@@ -35,6 +35,7 @@ from sungen_lib.seeds import derived_seed
 from sungen_lib.texts.examples import Examples
 from sungen_lib.train import Epoch, Trainer
 
+META_LR = 1e-3  # of Adam on V
 META_SHARE = 0.1  # of the rows are the meta set; Appendix F.2 says "a part of synthetic data"
 
 
@@ -85,7 +86,6 @@ def train(
     train_set: Encoded,
     meta_set: Encoded,
     *,
-    meta_lr: float = 1e-3,
     alpha: float = 0.1,
     method: str = "dual",
     epochs: int = 5,
@@ -101,7 +101,7 @@ def train(
         model,
         train_set,
         meta_set,
-        meta_lr=meta_lr,
+        meta_lr=META_LR,
         alpha=alpha,
         method=method,
         seed=seed,

@@ -1,7 +1,7 @@
 """The records behind committed tables in one file, so that the tables can be made again without a run:
 
-    python -m sungen_lib.archive pack tables/small      # store -> tables/small/records.tar.xz
-    python -m sungen_lib.archive unpack tables/small    # and back, into the store ($SUNGEN_STORE, else runs/)
+    python -m sungen_lib pack tables/small      # store -> tables/small/records.tar.xz
+    python -m sungen_lib unpack tables/small    # and back, into the store ($SUNGEN_STORE, else runs/)
 
 Records hold numbers, weights, which test items were right, and what a PLM wrote in a run; texts of a data folder stay
 where they are. What a table was made from is in the JSON beside it (``records``).
@@ -9,17 +9,15 @@ where they are. What a table was made from is in the JSON beside it (``records``
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import lzma
 import re
-import sys
 import tarfile
 from pathlib import Path
 
 from sungen_lib.lab import store
-from sungen_lib.storage import atomic_path
+from sungen_lib.storage import atomic_path, store_root
 
 NAME = "records.tar.xz"
 
@@ -42,7 +40,7 @@ def pack(tables: str | Path) -> int:
         for spec_id in ids:
             record = store.record_of(spec_id)
             if record is None:
-                missing = f"{folder} names record {spec_id}, which is not in {store.root()}"
+                missing = f"{folder} names record {spec_id}, which is not in {store_root()}"
                 raise ValueError(f"{missing}: run its notebook again")
             for name in sorted(["record.json", *record.files]):
                 content = (record.folder / name).read_bytes()
@@ -70,28 +68,9 @@ def unpack(tables: str | Path) -> int:
                 contents[member.name] = file.read()
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
-    lacking = {name for name in contents if name.endswith("/record.json") and not (store.root() / name).exists()}
+    lacking = {name for name in contents if name.endswith("/record.json") and not (store_root() / name).exists()}
     for name in sorted(contents, key=lambda name: name.endswith("/record.json")):
         if f"{Path(name).parent}/record.json" in lacking:
-            with atomic_path(store.root() / name) as temporary:
+            with atomic_path(store_root() / name) as temporary:
                 temporary.write_bytes(contents[name])
     return len(lacking)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; 0, or 1 after saying what is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m sungen_lib.archive", description=(__doc__ or "").split(":")[0])
-    parser.add_argument("action", choices=("pack", "unpack"))
-    parser.add_argument("tables", type=Path, help="a folder of tables, such as tables/small")
-    options = parser.parse_args(arguments)
-    try:
-        number = (pack if options.action == "pack" else unpack)(options.tables)
-    except (ValueError, OSError) as error:
-        print(f"archive: {error}", file=sys.stderr)
-        return 1
-    print(f"{options.action}ed {number} records: {options.tables / NAME}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

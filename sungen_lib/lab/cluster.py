@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sungen_lib.lab import execution, store
+from sungen_lib.lab import execution
 from sungen_lib.lab.specs import Run, Spec, Synthetic
 from sungen_lib.lab.store import Record
+from sungen_lib.storage import store_root
 
 GIB = 2**30
 
@@ -88,7 +89,7 @@ def _connected(address: str) -> Iterator[Any]:
     if address != "auto":
         _reachable(address)
     hub = {name: value for name, value in os.environ.items() if name.startswith("HF_")}
-    environment = {"env_vars": {"SUNGEN_STORE": str(store.root().resolve()), **hub}}
+    environment = {"env_vars": {"SUNGEN_STORE": str(store_root().resolve()), **hub}}
     settings: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "warning"}
     try:
         ray.init(address=address, **settings)

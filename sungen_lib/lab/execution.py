@@ -20,7 +20,8 @@ from sungen_lib.fast import limited_threads
 from sungen_lib.lab.provenance import LIBRARIES, commit, device_name, versions
 from sungen_lib.lab.specs import Spec, identify, upstream
 from sungen_lib.lab.stages import STAGES
-from sungen_lib.lab.store import Record, exclusively, find, folder, keep, prepare, root, sound
+from sungen_lib.lab.store import Record, exclusively, find, folder, keep, prepare, sound
+from sungen_lib.storage import store_root
 from sungen_lib.train import Diverged
 
 Handle = TypeVar("Handle", bound=Hashable)  # of a run that was started
@@ -143,7 +144,7 @@ def _processes(number: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of ``number`` local processes, terminated if the block raises."""
     context = multiprocessing.get_context("forkserver")  # imports torch once, then forks: workers start at once
     context.set_forkserver_preload(["sungen_lib.lab.stages"])
-    with ProcessPoolExecutor(number, context, _begin, (str(root()),)) as pool:
+    with ProcessPoolExecutor(number, context, _begin, (str(store_root()),)) as pool:
         try:
             yield pool
         except BaseException:

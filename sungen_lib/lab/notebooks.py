@@ -14,17 +14,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
-
-
 REPOSITORY = PACKAGE.parent
-
-
 NOTEBOOKS = REPOSITORY / "notebooks"
-
-
 TABLES = REPOSITORY / "tables"
-
-
 SCOREBOARD = "scoreboard"  # the notebook that reads the others' results, so runs last
 
 
@@ -58,10 +50,11 @@ def execute(notebook: Path, copy: Path, parameters: Mapping[str, Any], *, store:
     copy.unlink(missing_ok=True)
     try:
         with _kernel_environment(store):
-            known = papermill.inspect_notebook(str(notebook)) if parameters else {}
+            known = papermill.inspect_notebook(_escaped(notebook)) if parameters else {}
             papermill.execute_notebook(
-                str(notebook),
-                str(copy),
+                # papermill takes braces in a path for its own parameters.
+                _escaped(notebook),
+                _escaped(copy),
                 {name: value for name, value in parameters.items() if name in known},
                 kernel_name="python3",
                 cwd=str(notebook.parent),
@@ -75,8 +68,12 @@ def execute(notebook: Path, copy: Path, parameters: Mapping[str, Any], *, store:
                 ],
             )
     except Exception as error:  # whatever it is, the other notebooks still get their turn
-        return _last_line(error)
+        return last_line(error)
     return None
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def refresh(notebooks: Path = NOTEBOOKS, *, store: Path, only: Sequence[str] = ()) -> int:
@@ -87,11 +84,11 @@ def refresh(notebooks: Path = NOTEBOOKS, *, store: Path, only: Sequence[str] = (
         copy = store.resolve() / "executed" / "refresh" / notebook.name
         started = time.monotonic()
         error = execute(notebook, copy, {}, store=store.resolve())
-        print(f"{time.monotonic() - started:7.1f} s  {_failure(error, copy) if error else 'refreshed'}", flush=True)
+        print(f"{time.monotonic() - started:7.1f} s  {failure(error, copy) if error else 'refreshed'}", flush=True)
         if error:
             failed += 1
         else:
-            _write_json(notebook, without_traces(_read_json(copy)))
+            write_json(notebook, without_traces(read_json(copy)))
     return failed
 
 
@@ -130,18 +127,18 @@ def _kernel_environment(store: Path) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """``KeyError: 'imdb'``, for an error in a cell (papermill's has ``ename`` and ``evalue``) as for any other."""
     name = getattr(error, "ename", type(error).__name__)
     lines = str(getattr(error, "evalue", error)).strip().splitlines()
     return f"{name}: {lines[-1]}" if lines else name
 
 
-def _failure(error: str, copy: Path) -> str:
+def failure(error: str, copy: Path) -> str:
     return f"FAILED  {error}" + (f"  [{copy}]" if copy.exists() else "")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """The object in ``path``; empty if there is none, which is also what a missing or spoilt stamp means."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -150,9 +147,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Atomically, in the layout nbformat gives notebooks."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """In the layout nbformat gives notebooks."""
+    from sungen_lib.storage import (
+        write_text,  # not at the top: the command line is checked before anything is installed
+    )
+
     text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, separators=(",", ": "))
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, text + "\n")

@@ -1,68 +1,65 @@
 """What the notebooks would compute, without computing it: ``./run_all.sh --dry-run``.
 
-A notebook is read up to the cell that executes its specs, in this process, and the specs are caught there. Its hours
-are a calculation, not a measurement: arithmetic operations over an assumed rate (``OPERATIONS_A_SECOND``).
+A notebook is run, in this process, up to ``experiment.execute(specs)``, and asked for those specs. Its hours are a
+calculation, not a measurement: arithmetic operations over an assumed rate (``OPERATIONS_A_SECOND``).
 """
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-from sungen_lib.lab import execution, experiment, store
-from sungen_lib.lab.experiment import Experiment
+from sungen_lib.lab import execution, store
+from sungen_lib.lab.results import Grid
 from sungen_lib.lab.specs import Data, Run, Spec, Synthetic, Trust, Weights, identify
 from sungen_lib.learn import PILOT
 from sungen_lib.models import TamConfig
 from sungen_lib.texts import tasks
 
+EXECUTE = "experiment.execute("
 # What one GPU of 2022 or later sustains: a small LSTM at batch 32 waits for its recurrence, a transformer is fed well.
 OPERATIONS_A_SECOND = {"lstm": 2e12, "bag": 2e12, "distilbert": 4e13, "plm": 4e13}
-
-
 # Multiplications and additions for one token in one forward pass, two a parameter; a training step costs three passes.
 OPERATIONS_A_TOKEN = {"lstm": 2 * 2 * 600 * (100 + 150), "bag": 2 * 2 * 100, "distilbert": 2 * 66e6, "plm": 2 * 1.56e9}
-
-
 TRAININGS = {"coteaching": 2, "meta_weight_net": 3}  # networks, or passes of the lookahead, for one of plain training
-
-
 TOKENS = {"synthetic": 30, "gold": 100}  # a text's mean length: measured on GPT2-XL's IMDb texts; a round number
-
-
-class _Caught(Exception):
-    """The specs of a notebook."""
 
 
 def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = True) -> list[Spec]:
     """The specs that ``notebook`` would execute with ``parameters`` and everything upstream of them; none where it
-    computes in its own cells. Raises what a cell raises, ``ParameterError`` for instance.
+    computes in its cells. Raises what a cell raises, ``ParameterError`` for instance.
 
     ``anywhere``: also what this machine lacks a model for.
     """
     cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
-    if not any("experiment.execute(" in "".join(cell["source"]) for cell in cells):
+    if not any(EXECUTE in "".join(cell["source"]) for cell in cells):
         return []
-    names: dict[str, Any] = {}
-
-    def catch(_: Experiment, specs: Sequence[Spec]) -> None:
-        raise _Caught(specs)
-
-    anything = patch.object(experiment, "encoder_at_hand", lambda tam: None) if anywhere else nullcontext()
-    with patch.object(Experiment, "execute", catch), anything, redirect_stdout(io.StringIO()):
+    names: dict[str, Any] = {"In": [""]}  # as in a kernel
+    with redirect_stdout(io.StringIO()):
         for cell in cells:
-            try:
-                exec("".join(cell["source"]), names)  # the project's own notebooks, as a kernel would run them
-            except _Caught as caught:
-                return execution.closure(caught.args[0])
+            names["In"].append("".join(cell["source"]))
+            specs = _run_up_to_execute("".join(cell["source"]), names)
+            if specs is not None:
+                break
             if "parameters" in cell["metadata"].get("tags", ()):
                 names |= {name: value for name, value in parameters.items() if name in names}
-    return []
+    grids = [value for value in names.values() if isinstance(value, Grid)] if anywhere else []
+    return execution.closure([*(specs or ()), *(spec for grid in grids for spec in grid.without_model)])
+
+
+def _run_up_to_execute(source: str, names: dict[str, Any]) -> Sequence[Spec] | None:
+    """Run a cell, as a kernel would, up to ``experiment.execute(specs)``; the specs, where it comes to that."""
+    for statement in ast.parse(source).body:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == EXECUTE.rstrip("("):
+                return list(eval(ast.unparse(node.args[0]), names))
+        exec(ast.unparse(statement), names)  # the project's notebooks
+    return None
 
 
 def show(notebooks: Sequence[Path], parameters: Mapping[str, Any]) -> None:

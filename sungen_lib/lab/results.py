@@ -25,10 +25,14 @@ MakeRun = Callable[..., Run]  # (task, seed=...) -> Run
 
 @dataclass
 class Grid:
-    """``specs``: the runs of each (row, task), one a seed; ``not_run``: why a (row, column) has none."""
+    """``specs``: the runs of each (row, task), one a seed; ``not_run``: why a (row, column) has none.
+
+    ``without_model``: runs that only lack a model on this machine.
+    """
 
     specs: dict[tuple[str, str], list[Run]] = field(default_factory=dict)
     not_run: dict[tuple[str, str], str] = field(default_factory=dict)
+    without_model: list[Run] = field(default_factory=list)
 
     def all(self) -> list[Run]:
         """Every run of the grid."""
@@ -42,23 +46,23 @@ def grid(rows: Mapping[str, tuple[MakeRun, Sequence[int]]], task_names: Sequence
         for task in task_names:
             try:
                 specs = [make(task, seed=seed) for seed in seeds]
-                for spec in specs:
-                    encoder_at_hand(spec.tam)
-                found.specs[row, task] = specs
             except DataMissing as error:
                 found.not_run[row, column_of(task)] = str(error)
+                continue
+            missing = next(filter(None, (_why_missing(spec.tam) for spec in specs)), None)
+            if missing is None:
+                found.specs[row, task] = specs
+            else:
+                found.not_run[row, column_of(task)] = missing
+                found.without_model += specs
     return found
 
 
-def encoder_at_hand(tam: TamConfig | None) -> None:
-    """Raises ``DataMissing`` if the TAM is a pre-trained encoder that can be loaded from nowhere."""
-    why = None if tam is None or tam.path is None else _why_missing(tam)
-    if why is not None:
-        raise DataMissing(why)
-
-
 @lru_cache(maxsize=8)  # without a network the hub's client needs most of a minute to find out
-def _why_missing(tam: TamConfig) -> str | None:
+def _why_missing(tam: TamConfig | None) -> str | None:
+    """Why a pre-trained encoder cannot be loaded, if it cannot."""
+    if tam is None or tam.path is None:
+        return None
     try:
         tam.tokenizer(Examples.of([], [], ("",)))  # a pre-trained one does not look at the texts
     except ValueError as error:

@@ -9,11 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from sungen_lib.lab import PROFILES
 from sungen_lib.lab.tidying import column_title
 from sungen_lib.paper.claims import CLAIMS
 from sungen_lib.paper.verdicts import check
-
-PROFILES = ("embedded", "small", "paper")  # those the scoreboard shows
 
 
 def scoreboard(out: str | Path) -> pd.DataFrame:

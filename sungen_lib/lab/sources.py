@@ -10,7 +10,8 @@ import numpy as np
 
 from sungen_lib import embedded
 from sungen_lib.lab.specs import Data, Gold, Synthetic, identify
-from sungen_lib.lab.store import folder, root
+from sungen_lib.lab.store import folder
+from sungen_lib.storage import store_root
 from sungen_lib.texts import data_folder, hub, jsonl, noise, tasks
 from sungen_lib.texts.examples import DataMissing, Examples
 from sungen_lib.texts.noise import class_noise, uniform_noise
@@ -38,7 +39,7 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
         own = jsonl.read_jsonl(dict(task.files)[spec.split], task.labels)
         return _some(data_folder.fitting(own, spec.task, spec.split), spec.rows)
     if spec.source == "hub" and data_dir is None:
-        data_dir = str(root() / "hub")
+        data_dir = str(store_root() / "hub")
         hub.fetch(spec.task, data_dir)
     if data_dir is None:
         raise DataMissing(f"no data folder given: {spec.task} is read from one at this profile (data_dir)")

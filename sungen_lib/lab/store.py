@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +14,7 @@ from safetensors.numpy import load_file
 
 from sungen_lib import show
 from sungen_lib.lab.specs import Spec, identify
-from sungen_lib.storage import Damaged, locked, read_sealed, set_aside, write_sealed
+from sungen_lib.storage import Damaged, locked, read_sealed, set_aside, store_root, write_sealed
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,14 +75,9 @@ class Record:
         return load_file(self.folder / "correct.safetensors")["correct"].astype(bool)
 
 
-def root() -> Path:
-    """The store's folder: ``SUNGEN_STORE``, else ``runs/`` beside the package."""
-    return Path(os.environ.get("SUNGEN_STORE") or Path(__file__).parents[2] / "runs").absolute()
-
-
 def folder(spec_id: str) -> Path:
     """The folder of one spec."""
-    return root() / spec_id[:2] / spec_id
+    return store_root() / spec_id[:2] / spec_id
 
 
 def find(spec: Spec) -> Record | None:
@@ -133,7 +127,7 @@ def sound(place: Path) -> Record | None:
 @contextmanager
 def exclusively(place: Path) -> Iterator[None]:
     """Only one process computes a spec; another one waits, and then finds it finished."""
-    with locked(root() / "locks" / place.name):
+    with locked(store_root() / "locks" / place.name):
         yield
 
 

@@ -1,0 +1,1 @@
+"""What the paper says: printed numbers, claims, theory; and our measurements held against them."""

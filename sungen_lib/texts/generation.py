@@ -33,6 +33,7 @@ SLOT = re.compile(r"<[A-Za-z]>")
 
 NAMES = Sampling(min_tokens=1, max_tokens=20)
 PLAIN = Sampling()
+BARREN = 10  # shards without a new text after which generation is given up
 
 
 CONTEXTS = 200  # names written in the first stage, at least, as far as the PLM finds that many different ones
@@ -187,31 +188,40 @@ def generate(
         _manifest(writer, task, sampling, count=count, seed=seed, shard_size=shard_size),
         lambda: contexts(writer, task, count=count, seed=derived_seed(seed, 0)),
     )
-    wanted = [rows // task.classes + (label < rows % task.classes) for label in range(task.classes)]
-    found: list[list[_Row]] = [[] for _ in wanted]
-    seen: set[tuple[str, str]] = set()
-    barren = 0
 
     def make(number: int) -> list[_Row]:
         return _shard(writer, task, names, sampling, size=shard_size, seed=derived_seed(seed, 1, number))
 
     start = time.perf_counter()
     with tqdm(total=rows, desc=progress, unit=" texts", disable=progress is None, leave=False) as bar:
-        for shard in _shards(make, place):
-            before = len(seen)
-            for row in shard:
-                key = (row.context if task.pair else "", row.text)
-                if key not in seen and len(found[row.label]) < wanted[row.label]:
-                    seen.add(key)
-                    found[row.label].append(row)
+
+        def report(new: int) -> None:
             bar.set_postfix_str(f"{writer.tokens / (time.perf_counter() - start):,.0f} tokens/s", refresh=False)
-            bar.update(len(seen) - before)
-            if len(seen) == rows:
-                return _interleaved(found, task)
-            barren = 0 if len(seen) > before else barren + 1
-            if barren == 10:
-                raise RuntimeError(f"the PLM wrote {len(seen)} different usable texts for {task.name}, not {rows}")
-    raise AssertionError("shards never end")
+            bar.update(new)
+
+        return _interleaved(_collected(_shards(make, place), task, rows, report), task)
+
+
+def _collected(
+    shards: Iterator[list[_Row]], task: Task, rows: int, report: Callable[[int], None]
+) -> list[list[_Row]]:
+    """Rows by label, ``rows`` in all, no text twice; ``report`` is told the number of new ones after each shard."""
+    wanted = [rows // task.classes + (label < rows % task.classes) for label in range(task.classes)]
+    found: list[list[_Row]] = [[] for _ in wanted]
+    seen: set[tuple[str, str]] = set()
+    barren = 0  # shards in a row without a new text
+    while len(seen) < rows:
+        before = len(seen)
+        for row in next(shards):
+            key = (row.context if task.pair else "", row.text)
+            if key not in seen and len(found[row.label]) < wanted[row.label]:
+                seen.add(key)
+                found[row.label].append(row)
+        report(len(seen) - before)
+        barren = 0 if len(seen) > before else barren + 1
+        if barren == BARREN:
+            raise RuntimeError(f"the PLM wrote {len(seen)} different usable texts for {task.name}, not {rows}")
+    return found
 
 
 def _interleaved(found: list[list[_Row]], task: Task) -> Examples:

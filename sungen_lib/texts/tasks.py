@@ -4,7 +4,7 @@ Prompts follow Table 10 of the paper. Its slots are written ``<y>`` (label words
 restaurant or product name, or the first text of a pair) and ``<x>`` (the text). A prompt ends where the text
 begins, inside an opened quotation mark that the PLM is expected to close.
 
-A task of your own is a YAML file, named by its path wherever a task is named; ``own`` says what it may hold.
+A user task is a YAML file, named by its path wherever a task is named; ``define`` says what it may hold.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Task:
     ``context_prompt`` is the first generation stage (``None`` where the paper has one stage only) and
     ``synthetic_from`` the task whose synthetic set this one uses (Section 5.1: one prompt for all movie reviews).
     ``gold_train`` and ``gold_test`` are the paper's numbers of rows (Table 1; DBpedia's test set is a sample of
-    5,000, Appendix F.1; GLUE tasks are tested on the validation split). ``files`` are an own task's gold splits, as
+    5,000, Appendix F.1; GLUE tasks are tested on the validation split). ``files`` are a user task's gold splits, as
     (split, JSONL file).
     """
 
@@ -288,7 +288,7 @@ def get(name: str) -> Task:
     if name in TASKS:
         return TASKS[name]
     if not is_file(name):
-        raise ValueError(f"unknown task {name!r}; known: {', '.join(TASKS)}, or a YAML file that describes your own")
+        raise ValueError(f"unknown task {name!r}; known: {', '.join(TASKS)}, or a YAML file that describes another task")
     if not Path(name).is_file():
         raise ValueError(f"{name}: no such file")
     return _read(Path(name), Path(name).stat().st_mtime_ns)
@@ -299,7 +299,7 @@ def is_file(name: str) -> bool:
     return name.endswith((".yaml", ".yml"))
 
 
-def own(
+def define(
     *,
     name: str,
     labels: Sequence[str],
@@ -312,7 +312,7 @@ def own(
     train: str | Path | None = None,
     test: str | Path | None = None,
 ) -> Task:
-    """A task of your own.
+    """A user task, beside the paper's.
 
     ``generation_prompt`` holds ``<y>`` and ends in ``"<x>``, the text after an opened quotation mark; where it holds
     ``<c>``, contexts come from ``contexts`` or are written by the PLM after ``context_prompt`` (of a ``pair``, the
@@ -321,20 +321,14 @@ def own(
     rows, ``{"text", "label"}`` or ``{"text1", "text2", "label"}`` a line. Raises ``ValueError``, one sentence.
     """
     words = tuple(label_words or labels)
-    if not name or "/" in name or len(set(labels)) < 2 or len(set(labels)) < len(labels) or len(words) != len(labels):
+    if not name or "/" in name or len(set(labels)) < max(2, len(labels)) or len(words) != len(labels):
         raise ValueError("a task needs a name without '/', two or more different labels, and a label word for each")
     if name in TASKS or name == "average":
-        raise ValueError(f"a task of your own cannot be called {name!r}: the paper's tables have that column")
-    if pair and "<c>" not in generation_prompt:
-        raise ValueError(f"task {name!r}: of a pair, generation_prompt must hold <c>, the first text")
+        raise ValueError(f"a user task cannot be called {name!r}: the paper's tables have that column")
     prompting = prompting_prompt or (generation_prompt if pair or "<c>" not in generation_prompt else None)
     if prompting is None:
         raise ValueError(f"task {name!r}: generation_prompt has a context <c>, so prompting_prompt is needed too")
-    for prompt in (generation_prompt, prompting):
-        if "<y>" not in prompt or not prompt.endswith('"<x>'):
-            raise ValueError(f"task {name!r}: a prompt must hold <y> and end in an opened quotation mark and <x>")
-    if ("<c>" in generation_prompt) != bool(contexts or context_prompt):
-        raise ValueError(f"task {name!r}: <c> in generation_prompt and contexts or context_prompt need each other")
+    _check_prompts(name, generation_prompt, prompting, pair=pair, context=bool(contexts or context_prompt))
     files = {split: Path(file) for split, file in (("train", train), ("test", test)) if file is not None}
     return Task(
         name=name,
@@ -354,7 +348,17 @@ def own(
     )
 
 
-_OWN_FIELDS: Mapping[str, type] = {
+def _check_prompts(name: str, generation: str, prompting: str, *, pair: bool, context: bool) -> None:
+    if pair and "<c>" not in generation:
+        raise ValueError(f"task {name!r}: in a pair task, generation_prompt must hold <c>, the first text")
+    for prompt in (generation, prompting):
+        if "<y>" not in prompt or not prompt.endswith('"<x>'):
+            raise ValueError(f"task {name!r}: a prompt must hold <y> and end in an opened quotation mark and <x>")
+    if ("<c>" in generation) != context:
+        raise ValueError(f"task {name!r}: <c> in generation_prompt and contexts or context_prompt need each other")
+
+
+_FIELDS: Mapping[str, type] = {
     "name": str,
     "labels": list,
     "generation_prompt": str,
@@ -378,18 +382,18 @@ def _read(path: Path, modified: int) -> Task:
     if not isinstance(fields, dict):
         raise ValueError(f"{path}: expected fields such as name, labels and generation_prompt")
     for name, value in fields.items():
-        if name not in _OWN_FIELDS:
-            raise ValueError(f"{path}: unknown field {name!r}; known: {', '.join(_OWN_FIELDS)}")
+        if name not in _FIELDS:
+            raise ValueError(f"{path}: unknown field {name!r}; known: {', '.join(_FIELDS)}")
         items = value if isinstance(value, list) else []
-        if not isinstance(value, _OWN_FIELDS[name]) or not all(isinstance(item, str) for item in items):
-            wanted = {list: "a list of strings", str: "a string", bool: "true or false"}[_OWN_FIELDS[name]]
+        if not isinstance(value, _FIELDS[name]) or not all(isinstance(item, str) for item in items):
+            wanted = {list: "a list of strings", str: "a string", bool: "true or false"}[_FIELDS[name]]
             raise ValueError(f"{path}: {name} must be {wanted}, got {value!r}")
     missing = [name for name in ("name", "labels", "generation_prompt") if name not in fields]
     if missing:
         raise ValueError(f"{path}: no {' and no '.join(missing)}")
     files = {split: path.parent / fields[split] for split in ("train", "test") if split in fields}
     try:
-        return replace(own(**{**fields, **files}), synthetic_from=str(path))
+        return replace(define(**{**fields, **files}), synthetic_from=str(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

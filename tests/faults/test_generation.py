@@ -47,7 +47,7 @@ def job(folder: Path) -> None:
 def context() -> multiprocessing.context.ForkServerContext:
     """Processes that start within milliseconds: kills hit the job, not its imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*LAZY, "sungen_lib.generate", "sungen_lib.embedded"])
+    context.set_forkserver_preload([*LAZY, "sungen_lib.texts.generation", "sungen_lib.embedded"])
     return context
 
 

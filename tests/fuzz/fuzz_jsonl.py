@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from sungen_lib.texts import examples, imported, jsonl
 from sungen_lib.texts.examples import DataError, Examples
 from sungen_lib.texts.imported import import_synthetic
 from sungen_lib.texts.jsonl import read_jsonl, write_jsonl
@@ -54,8 +55,9 @@ def check(content: bytes, folder: Path) -> str:
 def main() -> None:
     import atheris  # not among the tests' dependencies: there is no wheel for every Python
 
-    for function in filter(inspect.isfunction, vars(data).values()):
-        atheris.instrument_func(function)
+    for module in (jsonl, imported, examples):
+        for _, function in inspect.getmembers(module, inspect.isfunction):
+            atheris.instrument_func(function)
     warnings.simplefilter("ignore")  # labels that look inverted
     with tempfile.TemporaryDirectory() as folder:
         atheris.Setup(sys.argv, lambda content: check(content, Path(folder)) and None)

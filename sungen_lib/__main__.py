@@ -1,0 +1,166 @@
+"""The command line: ``python -m sungen_lib run | plan | refresh | pack | unpack``; ``./run_all.sh`` is ``run``.
+
+Options are checked here and nowhere else. Only the standard library is imported until they are, so that
+``run_all.sh`` can check them before it installs anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sungen_lib.lab import PROFILES
+from sungen_lib.lab.notebooks import NOTEBOOKS, REPOSITORY, TABLES, select
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line, options in full."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog.removeprefix('./')}: {message} (see --help)\n")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled like Ctrl-C."""
+
+
+def _prefixes(text: str) -> list[str]:
+    prefixes = text.split(",")
+    if not all(re.fullmatch(r"\w+", prefix) for prefix in prefixes):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of notebook names or their beginnings")
+    return prefixes
+
+
+def _folder(text: str) -> Path:
+    if not text or not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"no such folder: {text}")
+    return Path(text).absolute()
+
+
+def _output_folder(text: str) -> Path:
+    if not text or (Path(text).exists() and not Path(text).is_dir()):
+        raise argparse.ArgumentTypeError(f"not a folder: {text}")
+    return Path(text).absolute()
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=program, description="SunGen, every table and figure.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser(
+        "run", prog=program, help="run the notebooks, write tables and figures", description=RUN, epilog=STATUS
+    )
+    plan = commands.add_parser("plan", help="list the runs that the notebooks need; run none")
+    for command in (run, plan):
+        command.add_argument("--profile", choices=PROFILES, default="embedded", help="sizes and sources (embedded)")
+        command.add_argument("--data", type=_folder, metavar="DIR", help="data folder, <task>/<source>/<split>.jsonl")
+    refresh = commands.add_parser("refresh", help="execute the committed notebooks in place, as they are")
+    for command in (run, plan, refresh):
+        command.add_argument(
+            "--only", type=_prefixes, default=[], metavar="PREFIX[,PREFIX]", help="only notebooks whose names start so"
+        )
+    run.add_argument("--out", type=_output_folder, default=TABLES, metavar="DIR", help="where tables go (tables)")
+    run.add_argument("--ray", metavar="ADDRESS", help="compute on a Ray cluster: auto, or its address")
+    run.add_argument("--dry-run", action="store_true", help="list the runs that all this needs; run none")
+    run.add_argument("--check", action="store_true", help=argparse.SUPPRESS)  # the options, and nothing else
+    if program == SCRIPT:
+        run.add_argument("--test", action="store_true", help="ruff, mypy, pytest, the committed notebooks instead")
+    for name, what in (("pack", "store -> DIR/records.tar.xz"), ("unpack", "DIR/records.tar.xz -> store")):
+        archive = commands.add_parser(name, help=f"the records behind committed tables: {what}")
+        archive.add_argument("tables", type=Path, metavar="DIR", help="a folder of tables, such as tables/small")
+    return parser
+
+
+SCRIPT = "./run_all.sh"
+RUN = "Run every notebook, skipping those for which nothing has changed, and write the tables and figures."
+STATUS = (
+    "Finished runs are kept in runs/ (or $SUNGEN_STORE) and never computed again; executed notebooks are beside them. "
+    "Exit status: 0, all is well; 1, a notebook, a test or the installation failed; 2, a wrong option; 130, Ctrl-C; "
+    "143, SIGTERM."
+)
+
+
+def _checked(arguments: Sequence[str] | None, notebooks: Path) -> argparse.Namespace:
+    """The options, or one line on stderr and exit status 2."""
+    parser = _parser(SCRIPT if os.environ.get("SUNGEN_RUN_ALL") else "python -m sungen_lib")
+    options = parser.parse_args(arguments)
+    if getattr(options, "test", False):
+        parser.error("--test goes with no other option")
+    if options.command in ("run", "plan"):
+        needed = PROFILES[options.profile]
+        if needed == "required" and options.data is None:
+            parser.error(f"profile {options.profile} reads real data: give --data DIR")
+        if needed == "none" and options.data is not None:
+            parser.error(f"profile {options.profile} reads no data folder: --data goes with small or paper")
+    if options.command in ("run", "plan", "refresh"):
+        try:
+            select(notebooks, options.only)
+        except ValueError as error:
+            parser.error(str(error))
+    return options
+
+
+def _work(options: argparse.Namespace, notebooks: Path, store: Path) -> int:
+    if options.command in ("pack", "unpack"):
+        from sungen_lib.lab import archive
+
+        number = getattr(archive, options.command)(options.tables)
+        print(f"{options.command}ed {number} records: {options.tables / archive.NAME}")
+        return 0
+    if options.command == "refresh":
+        from sungen_lib.lab.notebooks import refresh
+
+        return int(refresh(notebooks, store=store, only=options.only) > 0)
+    chosen = select(notebooks, options.only)
+    parameters = {"profile": options.profile, "data_dir": options.data and str(options.data)}
+    if options.command == "plan" or options.dry_run:
+        from sungen_lib.lab import plan
+
+        plan.show(chosen, parameters)
+        return 0
+    from sungen_lib.lab import suite
+    from sungen_lib.storage import writable
+
+    for folder in (options.out, store):
+        if not writable(folder):
+            raise ValueError(f"no files can be written to {folder}; name another folder")
+    if options.ray:
+        os.environ["SUNGEN_STORE"] = str(store)
+        suite.ahead(chosen, parameters, options.ray)
+    given = {"profile": options.profile, "data_dir": options.data, "only": options.only}
+    return int(suite.run(notebooks, out=options.out, store=store, **given) > 0)
+
+
+def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS) -> int:
+    """Run the command line; 0 if all is well, 1 if a notebook failed or something is wrong with the data, 2 for options
+    that will not do, 130 on Ctrl-C, 143 on SIGTERM."""
+    options = _checked(arguments, notebooks)
+    if getattr(options, "check", False):
+        return 0
+    store = Path(os.environ.get("SUNGEN_STORE") or REPOSITORY / "runs").absolute()
+    try:
+        return _work(options, notebooks, store)
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        print(f"sungen_lib {options.command}: {reason[-1]}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as how:
+        print("\ninterrupted; finished runs are kept, the same command goes on from them", file=sys.stderr)
+        return 143 if isinstance(how, Terminated) else 130
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise Terminated
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(main())
