@@ -265,7 +265,7 @@ def test_the_order_of_samples_does_not_matter(method: str) -> None:
 
 # --- learning ---------------------------------------------------------------------------------------------------------
 
-QUICK: dict[str, Any] = {"iterations": 6, "inner_epochs": 2, "inner_lr": 0.01, "batch_size": 16}
+QUICK: dict[str, Any] = {"iterations": 6, "inner_epochs": 3, "inner_lr": 0.01, "batch_size": 16}
 SMALL = {"lstm": TamConfig(embedding=8, hidden=8), "encoder": TamConfig(kind="distilbert", hidden=16, heads=2)}
 
 
@@ -363,7 +363,7 @@ def test_learn_weights_is_the_iterations_from_prepared_texts(initialisations: in
 def test_settings_override_those_of_the_tam() -> None:
     texts, _ = noisy_examples(80)
     settings = QUICK | {"iterations": 2, "precision": "bf16"}
-    tam = replace(SMALL["lstm"], inner_epochs=2, lr=0.01, batch_size=16, precision="bf16")
+    tam = replace(SMALL["lstm"], inner_epochs=3, lr=0.01, batch_size=16, precision="bf16")
     expected = learn_weights(texts, tam=tam, iterations=2).weights
     np.testing.assert_array_equal(learn_weights(texts, tam=SMALL["lstm"], **settings).weights, expected)
     other = replace(SMALL["lstm"], inner_epochs=1, lr=1.0, batch_size=80)
@@ -605,7 +605,7 @@ def test_an_older_checkpoint_goes_on(tmp_path: Path) -> None:
     assert about["identity"] == {
         "seed": 0,
         "outer_lr": 0.25,
-        "inner_epochs": 2,
+        "inner_epochs": 3,
         "inner_lr": 0.01,
         "batch_size": 16,
         "precision": "float32",

@@ -20,8 +20,6 @@ from sungen_lib.lab import store
 from sungen_lib.storage import atomic_path, store_root
 
 NAME = "records.tar.xz"
-
-
 _MEMBER = re.compile(r"[0-9a-f]{2}/[0-9a-f]{20}/[\w-]+\.(json|jsonl|safetensors)")
 
 

@@ -19,8 +19,6 @@ from sungen_lib.lab.store import Record
 from sungen_lib.storage import store_root
 
 GIB = 2**30
-
-
 RETRIES = 3  # of a run whose worker or machine was lost; an error of its own is raised at once
 
 

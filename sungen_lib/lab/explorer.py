@@ -11,11 +11,7 @@ from sungen_lib import show, subset
 from sungen_lib.texts.examples import Examples
 
 PAGE = 10  # texts in the interactive view at a time
-
-
 CLIP = 300  # characters of a text in the static table
-
-
 ALL = "all classes"
 
 

@@ -19,9 +19,32 @@ from sungen_lib.lab.profiles import DEMO, DEMO_PROFILES
 from sungen_lib.lab.tables import json_text
 from sungen_lib.learn import LearnedWeights
 
+LARGEST_SVG = 300_000  # bytes
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+STYLE: dict[str, Any] = {
+    "figure.constrained_layout.use": True,
+    "figure.figsize": (7.0, 4.0),
+    "figure.dpi": 100,
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.labelsize": 11,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.prop_cycle": cycler(color=OKABE_ITO),
+    "svg.hashsalt": "sungen",
+}
+
 
 def write_figure(fig: Figure, name: str, *, profile: str, out: str | Path, provenance: Mapping[str, Any]) -> list[Path]:
     """Write ``<out>/<profile>/<name>`` as .png (150 dpi), .svg and .json (provenance); the paths written.
+
+    A figure whose SVG would be larger than ``LARGEST_SVG`` has none.
 
     The pictures carry neither date nor version. At the embedded and tiny profiles the figure is marked "demo scale",
     also for whoever shows it afterwards.
@@ -34,6 +57,9 @@ def write_figure(fig: Figure, name: str, *, profile: str, out: str | Path, prove
             "png": _picture(fig, format="png", dpi=150, metadata={"Software": None}),
             "svg": _picture(fig, format="svg", metadata={"Date": None, "Creator": None}),
         }
+    if len(pictures["svg"]) > LARGEST_SVG:
+        del pictures["svg"]
+        (folder / f"{name}.svg").unlink(missing_ok=True)
     for suffix, content in pictures.items():
         with storage.atomic_path(folder / f"{name}.{suffix}") as temporary:
             temporary.write_bytes(content)
@@ -79,29 +105,6 @@ def weights_figure(learned: LearnedWeights, *, title: str = "") -> Figure:
         right.set(xlabel="weight", ylabel="samples", title=f"Weights after iteration {len(learned.history)}")
         figure.suptitle(title, fontsize=11, parse_math=False)  # it may be a file's name
     return figure
-
-
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-
-
-STYLE: dict[str, Any] = {
-    "figure.constrained_layout.use": True,
-    "figure.figsize": (7.0, 4.0),
-    "figure.dpi": 100,
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.labelsize": 11,
-    "legend.fontsize": 10,
-    "legend.frameon": False,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "axes.prop_cycle": cycler(color=OKABE_ITO),
-    "svg.hashsalt": "sungen",
-}
 
 
 def style() -> dict[str, Any]:

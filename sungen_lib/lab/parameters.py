@@ -193,7 +193,7 @@ class Parameters(BaseModel):
     plm: Model | None = None
     encoder: Model | None = None
     device: one_of(("auto", "cpu", "cuda")) = "auto"  # type: ignore[valid-type]
-    out: OutputFolder = "../tables"
+    out: OutputFolder = "../runs/tables"
 
 
 def checked(namespace: Mapping[str, Any], extras: Mapping[str, Any]) -> Parameters:

@@ -13,8 +13,6 @@ from sungen_lib.texts.writer import Sampling
 
 # Beyond the paper. After two or three epochs accuracy on GPT2-XL texts that it was not trained on begins to fall.
 BAG = TamConfig("bag", vocabulary=10_000, dropout=0.5, epochs=3, inner_epochs=2)
-
-
 PAPER_SAMPLING = Sampling(batch_size=512, refill=384)  # some 25 GB with GPT2-XL
 
 
@@ -67,20 +65,14 @@ class Profile:
 
 
 PAPER_LSTM = TamConfig("lstm")
-
-
 PAPER_DISTILBERT = TamConfig(
     "distilbert", path="distilbert/distilbert-base-uncased", max_length=256, lr=2e-5, epochs=3, precision="bf16"
 )
-
-
 # Few rows, so few steps: the small TAMs of the offline world take larger ones. Chosen on its gold training data, by the
 # accuracy on more of them after one epoch (what the inner loop sees) and after five. This DistilBERT is not pre-trained
 # and knows too little to steer the weights after one epoch. The inner loop gives it two: chosen by how well the weights
 # find label flips planted in gold training data.
 DEMO_LSTM = TamConfig("lstm", embedding=48, hidden=48, lr=1e-2, epochs=5, batch_size=16, max_length=96)
-
-
 DEMO_DISTILBERT = TamConfig(
     "distilbert",
     hidden=64,
@@ -93,14 +85,8 @@ DEMO_DISTILBERT = TamConfig(
     batch_size=16,
     max_length=128,
 )
-
-
 DEMO_BAG = TamConfig("bag", embedding=48, lr=1e-2, epochs=5, batch_size=16, max_length=96)
-
-
 DEMO_SAMPLING = Sampling(min_tokens=5, max_tokens=48, batch_size=256)
-
-
 PROFILES = {
     "tiny": Profile(
         name="tiny",

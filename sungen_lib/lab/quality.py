@@ -44,8 +44,6 @@ def summary(data: Examples) -> dict[str, int | str]:
 # punctuation marks, runs of dots or dashes) and needs no model. On 1,000 texts of each of five real sets Self-BLEU-4 is
 # within 0.005 of what spaCy 3.8's tokens give; splitting at white space loses up to 0.11.
 _TOKEN = re.compile(r"\w+(?=n['’]t\b)|n['’]t\b|['’](?:s|m|d|re|ve|ll)\b|\w+|\.{2,}|-{2,}|[^\w\s]", re.IGNORECASE)
-
-
 _EPSILON = 0.1  # nltk's SmoothingFunction().method1: what stands for a count of zero
 
 
@@ -101,8 +99,6 @@ def _brevity_penalties(lengths: Sequence[int]) -> np.ndarray:
 
 
 TOP_SHARE = 0.01  # of the pool are Table 5's "top" and "bottom": 10k of 1,000k
-
-
 TOP_LEAST = 50  # rows; fewer would say nothing
 
 
@@ -182,8 +178,6 @@ def _label_names(path: str) -> list[str]:
 
 
 CORRECT, NOISY_Y, UNRELATED_X, UNDECIDED = "correct", "Noisy Y", "Unrelated X", "undecided"
-
-
 CONFIDENT = 0.8  # how sure a model must be to confirm or to contradict a label
 
 

@@ -14,17 +14,19 @@ from sungen_lib.lab.tidying import column_title
 from sungen_lib.paper.claims import CLAIMS
 from sungen_lib.paper.verdicts import check
 
+SHOWN = tuple(profile for profile in PROFILES if profile != "tiny")  # which is for tests
 
-def scoreboard(out: str | Path) -> pd.DataFrame:
-    """Every claim of the paper and its verdict at each profile that has results under ``out``.
+
+def scoreboard(*folders: str | Path) -> pd.DataFrame:
+    """Every claim of the paper and its verdict at each profile that has results; a later folder's come first.
 
     One line a claim and task, in the paper's order: ``table``, ``claim``, ``on``, ``published`` (the paper's
     difference), then a column a profile: the verdict and our difference, "not run" where there is no result.
     """
     found: dict[str, dict[tuple[str, str, str], dict[str, Any]]] = {}
-    for profile in PROFILES:
-        files = sorted((Path(out) / profile).glob("table*.json"))
-        results = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    for profile in SHOWN:
+        files = {path.name: path for out in folders for path in sorted((Path(out) / profile).glob("table*.json"))}
+        results = [json.loads(path.read_text(encoding="utf-8")) for path in files.values()]
         claims = {(r["name"], c["claim"], c["column"]): c for r in results for c in r.get("claims", ())}
         if claims:
             found[profile] = claims

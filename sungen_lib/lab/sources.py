@@ -17,8 +17,6 @@ from sungen_lib.texts.examples import DataMissing, Examples
 from sungen_lib.texts.noise import class_noise, uniform_noise
 
 NOISES: dict[str, Callable[[float, int], np.ndarray]] = {"uniform": uniform_noise, "class": class_noise}
-
-
 TEXTS_SEED = 0  # texts stay fixed across seeds
 
 

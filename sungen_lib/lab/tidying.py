@@ -15,8 +15,6 @@ from sungen_lib.paper.numbers import AVERAGE, printed
 from sungen_lib.texts import tasks
 
 ANY = "*"  # in ``not_run``: every row, or every column
-
-
 TIDY_COLUMNS = (
     "row", "column", "paper", "ours", "sd", "n_seeds", "diverged", "scale", "verdict", "ours_only"
 )  # fmt: skip

@@ -135,8 +135,6 @@ def read_test(experiment: Experiment, test: str, texts: Examples) -> Examples:
 # As in every run of the suite: more threads could change the last bits, and on a busy machine they wait for one
 # another, which makes a small LSTM many times slower.
 THREADS = 1
-
-
 # Training steps in the inner loop, at least. A TAM that has made too few knows only which label is the more frequent,
 # and so do the weights it steers.
 STEPS = 60

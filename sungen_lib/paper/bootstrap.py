@@ -9,11 +9,7 @@ import numpy as np
 from sungen_lib.paper.cells import Array, Cell, common_seeds
 
 RESAMPLES = 2_000
-
-
 BOOTSTRAP_SEED = 20_230_501
-
-
 _BLOCK = 4_000_000  # resample counts held at once: 32 MB
 
 

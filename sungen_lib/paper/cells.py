@@ -12,8 +12,6 @@ import numpy.typing as npt
 from sungen_lib.paper.numbers import AVERAGE
 
 Array = npt.NDArray[Any]
-
-
 Scale = Literal["paper", "other", "demo"]
 
 

@@ -12,8 +12,6 @@ from sungen_lib.paper.numbers import _THREE
 from sungen_lib.texts import tasks
 
 TOLERANCE = 2.0  # points, for "reproduced"; a fiftieth of the range, so 0.02 for Self-BLEU
-
-
 Direction = Literal["above", "within", "number"]
 
 
@@ -57,15 +55,9 @@ def _beats(key: str, table: str, above: str, below: str, columns: tuple[str, ...
 
 
 _EIGHT = tasks.CLASSIFICATION
-
-
 _SUBSETS = ("10k", "20k", "50k", "100k", "200k")
-
-
 # Table 4 prints in bold the subsets that beat the whole pool; IMDb's 20k has a claim of its own.
 _BOLD = {"50k": ("imdb",), "100k": _THREE, "200k": _THREE}
-
-
 CLAIMS: tuple[Claim, ...] = (
     # Table 1 and Section 5.2
     _beats("lstm-gain", "table01", "SunGen LSTM", "ZeroGen LSTM", _EIGHT),

@@ -7,17 +7,9 @@ import pandas as pd
 from sungen_lib.texts import tasks
 
 AVERAGE = "average"  # the column of averages over tasks
-
-
 _THREE = ("imdb", "amazon", "yelp")
-
-
 _SUNGEN_200K = (84.10, 84.22, 89.06)  # SunGen-LSTM, RCE, 200k: printed alike in Tables 3, 4, 7 and 8
-
-
 _ZEROGEN_200K = (71.52, 80.48, 84.95)  # ZeroGen-LSTM, 200k: Tables 4, 7 and 8
-
-
 _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
     "table01": (
         (*tasks.CLASSIFICATION, AVERAGE),

@@ -20,14 +20,8 @@ from torch import Tensor
 from sungen_lib.losses import Loss
 
 Array = npt.NDArray[np.float64]
-
-
 Indices = npt.NDArray[np.int64]
-
-
 Curve = Callable[[Tensor], Tensor]  # a differentiable function of theta, one at a time: (F,) -> (F,)
-
-
 TIE = 1e-9  # risks closer than this are equal: in the cases at hand different ones differ by far more
 
 

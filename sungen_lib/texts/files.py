@@ -24,11 +24,7 @@ from sungen_lib.texts import jsonl
 from sungen_lib.texts.examples import DataError, DataMissing, Examples
 
 SUFFIXES = (*jsonl.SUFFIXES, ".csv", ".parquet")
-
-
 LONGEST_CELL = 2**24  # characters; Python's csv refuses more than 2**17 unless told
-
-
 Row = Mapping[str, Any]
 
 

@@ -29,13 +29,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SLOT = re.compile(r"<[A-Za-z]>")
-
-
 NAMES = Sampling(min_tokens=1, max_tokens=20)
 PLAIN = Sampling()
 BARREN = 10  # shards without a new text after which generation is given up
-
-
 CONTEXTS = 200  # names written in the first stage, at least, as far as the PLM finds that many different ones
 
 

@@ -18,11 +18,7 @@ from sungen_lib.storage import atomic_path
 from sungen_lib.texts.examples import DataError, DataMissing, Examples
 
 SUFFIXES = (".jsonl", ".jsonl.xz", ".jsonl.gz")
-
-
 _OPEN: dict[str, Callable[..., IO[bytes]]] = {".xz": lzma.open, ".gz": gzip.open}  # type: ignore[dict-item]
-
-
 _COMPRESS: dict[str, Callable[[bytes], bytes]] = {".xz": lzma.compress, ".gz": partial(gzip.compress, mtime=0)}
 
 

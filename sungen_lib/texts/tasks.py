@@ -68,17 +68,9 @@ class Task:
 
 
 POLARITY = ("negative", "positive")
-
-
 MOVIE_PROMPTING = 'The movie review in <y> sentiment is: "<x>'
-
-
 MOVIE_GENERATION = 'The movie review in <y> sentiment for movie "<c>" is: "<x>'
-
-
 SENTENCE = 'Sentence: "'  # ours: the paper does not say where the first text of a pair comes from
-
-
 # The paper took 41 electronics categories from Amazon's web site and does not list them; these are ours.
 PRODUCTS = tuple(
     "keyboard,mouse,DVD player,CD player,camcorder,MP3 player,radio,printer,power adapter,memory card,cell phone,"
@@ -87,11 +79,7 @@ PRODUCTS = tuple(
     "flash drive,monitor,webcam,scanner,microphone,battery charger,tablet,calculator,remote control,turntable,"
     "surge protector,USB hub".split(",")
 )
-
-
 NEWS = ("World", "Sports", "Business", "Sci/Tech")
-
-
 ONTOLOGY = (
     "Company",
     "EducationalInstitution",
@@ -108,8 +96,6 @@ ONTOLOGY = (
     "Film",
     "WrittenWork",
 )
-
-
 ONTOLOGY_WORDS = tuple(
     "Company,School,Artist,Athlete,Politician,Transportation,Building,Nature,Village,Animal,Plant,Album,Film,Book".split(
         ","
@@ -269,14 +255,8 @@ _ALL = (
         408,
     ),
 )
-
-
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
-
-
 CLASSIFICATION = tuple(task.name for task in _ALL if not task.pair)  # Table 1, in the paper's column order
-
-
 PAIRS = tuple(task.name for task in _ALL if task.pair)  # Table 9
 
 

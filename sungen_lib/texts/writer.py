@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 QUOTE = '"'
-
-
 NUCLEUS_CANDIDATES = 256  # the nucleus is looked for among the likeliest tokens before sorting the vocabulary
 
 
@@ -46,8 +44,6 @@ class Sampling:
 
 
 LEAST_SCALE = 0.01  # self-debiasing never makes a token rarer than this, relative to the others
-
-
 INSTRUCTION = "Continue the text that your answer begins with. Close the quotation mark and write nothing else."
 
 
