@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sungen_lib.encode import PAD, Batch, Encoded, sorted_batches
+from sungen_lib.encode import PAD, Batch, Encoded, Samples, sorted_batches
 from sungen_lib.fast import arithmetic, evaluation_batch_size, one_thread, over_batches
 from sungen_lib.losses import Loss, cross_entropy, reverse_cross_entropy
 from sungen_lib.models import BiLSTM, Encoder
@@ -39,7 +39,7 @@ def _without_dropout(model: nn.Module) -> None:
     model.train(isinstance(model, BiLSTM))
 
 
-def outer_gradient(model: nn.Module, outer_set: Encoded, loss: Loss) -> tuple[dict[str, Tensor], float]:
+def outer_gradient(model: nn.Module, outer_set: Samples, loss: Loss) -> tuple[dict[str, Tensor], float]:
     """Gradient of the mean ``loss`` over ``outer_set`` by each parameter, and that mean; dropout off."""
     _without_dropout(model)
     parameters = _parameters(model)
@@ -78,7 +78,7 @@ def checked_method(method: str) -> str:
 
 def directional(
     model: nn.Module,
-    data: Encoded,
+    data: Samples,
     direction: dict[str, Tensor],
     *,
     method: str | None = None,
@@ -96,7 +96,7 @@ def directional(
         return compute(model, data, direction, loss)
 
 
-def _difference(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: Loss) -> Tensor:
+def _difference(model: nn.Module, data: Samples, direction: dict[str, Tensor], loss: Loss) -> Tensor:
     norm = torch.sqrt(sum((d.double() ** 2).sum() for d in direction.values()))  # type: ignore[arg-type]
     if not float(norm) > 0:  # a zero direction has zero derivative; NaN falls through to the caller's check
         return torch.full((len(data),), float(norm), device=data.device)
@@ -125,7 +125,7 @@ def _move(model: nn.Module, start: dict[str, Tensor], direction: dict[str, Tenso
         parameter.copy_(start[name] + step * direction[name])
 
 
-def _losses(model: nn.Module, data: Encoded, loss: Loss) -> Tensor:
+def _losses(model: nn.Module, data: Samples, loss: Loss) -> Tensor:
     losses = torch.empty(len(data), dtype=torch.float64, device=data.device)
 
     @torch.no_grad()
@@ -152,12 +152,12 @@ def _plain_attention(model: nn.Module) -> Iterator[None]:
         model.model.set_attn_implementation(chosen)
 
 
-def _dual(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: Loss) -> Tensor:
+def _dual(model: nn.Module, data: Samples, direction: dict[str, Tensor], loss: Loss) -> Tensor:
     logits = torch.empty(len(data), data.classes, device=data.device, dtype=next(model.parameters()).dtype)
     tangents = torch.empty_like(logits)
     tables = None
     with torch.no_grad(), _plain_attention(model):
-        if isinstance(model, BiLSTM):
+        if isinstance(model, BiLSTM) and isinstance(data, Encoded):
             data, words = _renumbered(data)
             with one_thread(data.device):
                 tables = model.dual_tables(direction, words)
@@ -193,13 +193,13 @@ def _jvp(function: Callable[..., Tensor], at: object, along: object) -> tuple[Te
     return value, derivative
 
 
-def _double_backward(model: nn.Module, data: Encoded, direction: dict[str, Tensor], loss: Loss) -> Tensor:
+def _double_backward(model: nn.Module, data: Samples, direction: dict[str, Tensor], loss: Loss) -> Tensor:
     """Differentiates the weighted gradient by the weights, as plain PyTorch would; the fused LSTMs cannot."""
     derivative = torch.empty(len(data), device=data.device, dtype=next(model.parameters()).dtype)
     names, parameters = zip(*_parameters(model).items(), strict=True)
     plain = torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)
     with plain[0], plain[1], _plain_attention(model):
-        for rows in sorted_batches(data.sizes, evaluation_batch_size(data.device)):
+        for rows in sorted_batches(data.sizes, evaluation_batch_size(data)):
             batch = data.batch(rows)
             weights = torch.ones(len(rows), device=data.device, dtype=derivative.dtype, requires_grad=True)
             total = (weights * loss(model(batch), batch.labels)).sum()
@@ -227,8 +227,8 @@ class MetaGradient(NamedTuple):
 
 def meta_gradient(
     model: nn.Module,
-    train_set: Encoded,
-    outer_set: Encoded,
+    train_set: Samples,
+    outer_set: Samples,
     *,
     weights: Tensor,
     lr: float = 1e-3,
@@ -250,7 +250,7 @@ def meta_gradient(
     return found._replace(values=-(lr / weights.sum()) * along)
 
 
-def _guard(model: nn.Module, data: Encoded, direction: dict[str, Tensor], *, seed: int) -> float:
+def _guard(model: nn.Module, data: Samples, direction: dict[str, Tensor], *, seed: int) -> float:
     """Relative error of the central difference on a sample of the data."""
     rows = np.random.default_rng(seed).choice(len(data), min(GUARD_ROWS, len(data)), replace=False)
     sample = data.select(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -67,6 +67,40 @@ class Batch:
     labels: Tensor
 
 
+class Samples(Protocol):
+    """A labelled set on one device, cut into batches: tokens (``Encoded``), or vectors (``frozen.Vectors``)."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, K."""
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(N,) lengths, on the host."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, rows: Tensor, width: int) -> Any:
+        """The batch of ``rows``, (B,) int64 on the device, padded to ``width``."""
+
+    def batch(self, rows: np.ndarray) -> Any:
+        """The batch of ``rows``, as wide as its longest sample."""
+
+    def select(self, rows: np.ndarray) -> Self:
+        """The given rows as another set."""
+
+    def content(self) -> tuple[Tensor, ...]:
+        """The tensors that decide what is learned from the set."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """A tokenised data set on one device.
@@ -92,6 +126,10 @@ class Encoded:
     def device(self) -> torch.device:
         """Where the tensors are."""
         return self.flat.device
+
+    def content(self) -> tuple[Tensor, ...]:
+        """The tensors that decide what is learned from the set."""
+        return self.flat, self.lengths, self.labels
 
     def gather(self, rows: Tensor, width: int) -> Batch:
         """The batch of ``rows`` ((B,) int64, on the device), padded to ``width`` tokens; waits for nothing."""

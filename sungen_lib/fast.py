@@ -14,7 +14,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from sungen_lib.encode import Encoded, sorted_batches
+from sungen_lib.encode import Samples, sorted_batches
 from sungen_lib.models import BiLSTM
 
 T = TypeVar("T")
@@ -124,9 +124,11 @@ class StepGraphs:
         return graph
 
 
-def evaluation_batch_size(device: torch.device) -> int:
+def evaluation_batch_size(data: Samples) -> int:
     """Samples a batch where only outputs or gradients are wanted."""
-    return 128 if device.type == "cpu" else 2048  # larger is slower on CPUs (page faults)
+    if data.device.type != "cpu" or int(data.sizes.max(initial=1)) == 1:
+        return 2048
+    return 128  # more texts are slower on CPUs (page faults)
 
 
 @contextmanager
@@ -152,13 +154,13 @@ def one_thread(device: torch.device) -> Iterator[int]:
         torch.set_num_threads(threads)
 
 
-def over_batches(work: Callable[[np.ndarray], T], data: Encoded, model: nn.Module) -> Iterator[T]:
+def over_batches(work: Callable[[np.ndarray], T], data: Samples, model: nn.Module) -> Iterator[T]:
     """``work(batch)`` for all batches of ``data``, in their order.
 
     On CPUs the batches of a BiLSTM run in parallel, one a thread, because one LSTM step is too small to split. Results
     do not depend on the number of threads. Each thread has to enter ``no_grad`` itself.
     """
-    batches = list(sorted_batches(data.sizes, evaluation_batch_size(data.device)))
+    batches = list(sorted_batches(data.sizes, evaluation_batch_size(data)))
     if data.device.type != "cpu" or not isinstance(model, BiLSTM):
         yield from map(work, batches)
         return

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from sungen_lib import show
 from sungen_lib.derivative import default_method
-from sungen_lib.encode import Encoded
+from sungen_lib.encode import Samples
 from sungen_lib.models import TamConfig
 from sungen_lib.reweight import Bilevel, Iteration, OuterSets, State, iterations
 from sungen_lib.seeds import derived_seed
@@ -94,7 +94,7 @@ def learn_weights(
 
 def _prepared(
     tam: TamConfig, texts: Examples, initialisations: int, *, seed: int, device: str
-) -> tuple[list[nn.Module], Encoded, Any]:
+) -> tuple[list[nn.Module], Samples, Any]:
     """The TAM from each initialisation, the encoded texts, the tokenizer."""
     model, train_set, tokenizer = tam.prepare(texts, seed=seed, device=device)
     others = [derived_seed(seed, 3, number) for number in range(1, initialisations)]
@@ -131,7 +131,7 @@ class _Saved:
         self.time = time.perf_counter()
 
     def resume(
-        self, bilevel: Bilevel, train_set: Encoded, outer_set: Encoded | None, tams: Sequence[nn.Module], seed: int
+        self, bilevel: Bilevel, train_set: Samples, outer_set: Samples | None, tams: Sequence[nn.Module], seed: int
     ) -> None:
         """Go on from the checkpoint, if it exists and is of the same run; else ``ValueError``."""
         if self.path is None:
@@ -179,7 +179,7 @@ class _Saved:
 
 
 def _identity(
-    bilevel: Bilevel, train_set: Encoded, outer_set: Encoded | None, tams: Sequence[nn.Module], seed: int
+    bilevel: Bilevel, train_set: Samples, outer_set: Samples | None, tams: Sequence[nn.Module], seed: int
 ) -> dict[str, object]:
     """Everything that decides a run but its number of iterations."""
     plain = ("outer_lr", "inner_epochs", "inner_lr", "batch_size", "precision", "guard_every")
@@ -196,10 +196,10 @@ def _identity(
     return identity
 
 
-def _digest(train_set: Encoded, outer_set: Encoded, tams: Sequence[nn.Module]) -> str:
+def _digest(train_set: Samples, outer_set: Samples, tams: Sequence[nn.Module]) -> str:
     """SHA-256 over the texts, the labels and the TAMs' initial parameters."""
     digest = hashlib.sha256()
-    texts = (t for s in (train_set, outer_set) for t in (s.flat, s.lengths, s.labels))
+    texts = (tensor for samples in (train_set, outer_set) for tensor in samples.content())
     for tensor in (*texts, *(parameter for tam in tams for parameter in tam.parameters())):
         digest.update(tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -1,21 +1,26 @@
 """The tiny task models (TAMs): the paper's BiLSTM, and DistilBERT or any other Hugging Face encoder; beyond the paper a
-bag of words and word pairs."""
+bag of words and word pairs, and a head on a frozen encoder (``frozen``)."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Encoded, Tokenizer, Vocabulary, encode
+from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Samples, Vocabulary, encode
+from sungen_lib.encode import Tokenizer as TextTokenizer
+from sungen_lib.frozen import Embedder, Head
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.plms import has_no_words, identity, pretrained
 
 if TYPE_CHECKING:
     from transformers import DistilBertConfig, PreTrainedModel
+
+Tokenizer: TypeAlias = "TextTokenizer | Embedder"
+
 
 class BiLSTM(nn.Module):
     """One-layer bidirectional LSTM over learned embeddings; the final states of both directions feed a linear layer.
@@ -159,20 +164,21 @@ class Prepared(NamedTuple):
     """A fresh TAM, the texts it is to be trained on, encoded, and the tokenizer that test texts must go through."""
 
     model: nn.Module
-    data: Encoded
+    data: Samples
     tokenizer: Tokenizer
 
 
-KINDS = ("lstm", "distilbert", "bag")
+KINDS = ("lstm", "distilbert", "bag", "frozen")
 
 
 @dataclass(frozen=True)
 class TamConfig:
     """Everything that decides a TAM before training, and how it is trained by default (Appendix F.2).
 
-    ``kind``: "lstm", or "distilbert" for an encoder; beyond the paper "bag". ``path`` names a pre-trained encoder, as
-    ``pretrained`` reads it; without it a DistilBERT of width ``hidden``, ``layers``, ``heads`` and ``dropout`` starts
-    from random weights.
+    ``kind``: "lstm", or "distilbert" for an encoder; beyond the paper "bag", and "frozen" for a head on an encoder that
+    is not trained (``hidden`` tanh units, or 0 for a linear one). ``path`` names a pre-trained encoder, as ``pretrained``
+    reads it; without it a DistilBERT of width ``hidden``, ``layers``, ``heads`` and ``dropout`` starts from random
+    weights.
     ``inner_epochs`` are those of the inner loop, in each outer iteration.
     """
 
@@ -194,6 +200,8 @@ class TamConfig:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown TAM {self.kind!r}; known: {', '.join(KINDS)}")
+        if self.kind == "frozen" and self.path is None:
+            raise ValueError("a frozen TAM needs path, the encoder that is not trained")
 
     @property
     def training(self) -> dict[str, Any]:
@@ -207,22 +215,28 @@ class TamConfig:
         return settings | {"batch_size": self.batch_size, "precision": self.precision}
 
     def tokenizer(self, train_set: Examples) -> Tokenizer:
-        """The pre-trained encoder's tokenizer, else a vocabulary of the texts the TAM is trained on."""
+        """What turns texts into the TAM's input: the pre-trained encoder's tokenizer, a frozen encoder as a whole, else a
+        vocabulary of the texts the TAM is trained on."""
+        if self.kind == "frozen":
+            assert self.path is not None
+            return Embedder(self.path, max_length=self.max_length)
         if self.path is None:
             return Vocabulary.build(train_set, max_size=self.vocabulary, start=self.kind == "distilbert")
         from transformers import AutoTokenizer
 
         name, revision = pretrained(self.path)
         try:
-            tokenizer: Tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+            tokenizer: TextTokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
         except (OSError, ValueError) as error:
             raise ValueError(f"no tokenizer could be loaded from {self.path!r}: {str(error).splitlines()[0]}") from None
         if has_no_words(tokenizer):
             raise ValueError(f"no tokenizer could be loaded from {self.path!r}: save it beside the model")
         return tokenizer
 
-    def encode(self, texts: Examples, tokenizer: Tokenizer, *, device: str | torch.device = "cpu") -> Encoded:
+    def encode(self, texts: Examples, tokenizer: Tokenizer, *, device: str | torch.device = "cpu") -> Samples:
         """``texts`` as tensors, cut to the TAM's ``max_length``."""
+        if isinstance(tokenizer, Embedder):
+            return tokenizer.vectors(texts, device=device)
         return encode(texts, tokenizer, max_length=self.max_length, device=device)
 
     def prepare(self, texts: Examples, *, seed: int, device: str | torch.device = "cpu") -> Prepared:
@@ -235,6 +249,8 @@ class TamConfig:
         """A freshly initialised TAM on the CPU; the global random state is left as it was."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
+            if isinstance(tokenizer, Embedder):
+                return Head(tokenizer.width, classes, hidden=self.hidden)
             if self.kind == "lstm":
                 return BiLSTM(len(tokenizer), classes, embedding=self.embedding, hidden=self.hidden)
             if self.kind == "bag":

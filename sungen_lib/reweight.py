@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from sungen_lib.derivative import checked_method, default_method, meta_gradient
-from sungen_lib.encode import Encoded
+from sungen_lib.encode import Samples
 from sungen_lib.losses import Loss, reverse_cross_entropy
 from sungen_lib.seeds import derived_seed
 from sungen_lib.train import Diverged, Epoch, Trainer
@@ -88,11 +88,11 @@ class Iteration:
 
 
 def iterations(
-    train_set: Encoded,
+    train_set: Samples,
     tams: Sequence[nn.Module],
     settings: Bilevel,
     *,
-    outer_set: Encoded | None = None,
+    outer_set: Samples | None = None,
     seed: int = 0,
     state: State | None = None,
 ) -> Iterator[State]:
@@ -142,7 +142,7 @@ def iterations(
 class State:
     """What the outer loop carries from one iteration to the next: scores, Adam's averages, the history."""
 
-    def __init__(self, train_set: Encoded) -> None:
+    def __init__(self, train_set: Samples) -> None:
         self.scores = torch.zeros(len(train_set), device=train_set.device)
         self.first = torch.zeros_like(self.scores)
         self.second = torch.zeros_like(self.scores)
@@ -181,7 +181,7 @@ class State:
         self.scores -= lr * torch.nan_to_num(moves)  # 0 / 0: a sample whose gradient was always 0 stays where it is
 
 
-def _trainer(tam: nn.Module, train_set: Encoded, settings: Bilevel) -> Trainer:
+def _trainer(tam: nn.Module, train_set: Samples, settings: Bilevel) -> Trainer:
     lr, batch_size, precision = settings.inner_lr, settings.batch_size, settings.precision
     return Trainer(tam, train_set, lr=lr, batch_size=batch_size, precision=precision)
 
@@ -207,7 +207,7 @@ def _put_back(trainers: Sequence[Trainer]) -> Iterator[None]:
 class OuterSets:
     """The outer set of each iteration, and which samples the inner loop trains on."""
 
-    def __init__(self, train_set: Encoded, given: Encoded | None, settings: Bilevel, seed: int) -> None:
+    def __init__(self, train_set: Samples, given: Samples | None, settings: Bilevel, seed: int) -> None:
         size, draw = settings.outer_size, settings.outer_draw
         if draw != "once" and (given is not None or size >= len(train_set)):
             raise ValueError(f"outer_draw {draw!r} takes fewer than all samples of the training set, and no outer_set")
@@ -217,31 +217,31 @@ class OuterSets:
     def _all(self) -> Tensor:
         return torch.ones(len(self.train_set), device=self.train_set.device)
 
-    def _drawn(self, seed: int) -> tuple[Encoded, Tensor]:
+    def _drawn(self, seed: int) -> tuple[Samples, Tensor]:
         rows = np.random.default_rng(seed).choice(len(self.train_set), self.size, replace=False)
         inside = self._all()
         if self.draw != "once":
             inside[torch.as_tensor(rows, device=inside.device)] = 0
         return self.train_set.select(rows), inside
 
-    def of(self, number: int) -> tuple[Encoded, Tensor]:
+    def of(self, number: int) -> tuple[Samples, Tensor]:
         """The outer set, and (N,) 1 for the samples that are trained on, 0 for the others."""
         if self.draw != "swapped" or number == 1:
             return self.first
         return self._drawn(derived_seed(self.seed, 0, number))
 
 
-def _class_means(values: Tensor, data: Encoded) -> Tensor:
+def _class_means(values: Tensor, data: Samples) -> Tensor:
     """(K,) means of ``values``, (N,), over the samples of each label; 0 for a label without samples."""
     counts = torch.bincount(data.labels, minlength=data.classes).clamp(min=1)
     return torch.zeros(data.classes, device=values.device).index_add_(0, data.labels, values) / counts
 
 
-def _without_class_means(gradient: Tensor, data: Encoded) -> Tensor:
+def _without_class_means(gradient: Tensor, data: Samples) -> Tensor:
     return gradient - _class_means(gradient, data)[data.labels]
 
 
-def _refuse_collapse(weights: Tensor, data: Encoded, number: int) -> None:
+def _refuse_collapse(weights: Tensor, data: Samples, number: int) -> None:
     """Weights that leave nothing to learn from are an outcome to report, not to train on."""
     if float(weights.mean()) < COLLAPSE:
         raise Diverged(f"all weights are close to 0 after iteration {number}")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from sungen_lib.encode import Encoded, shuffled_batches, sorted_batches
+from sungen_lib.encode import Samples, shuffled_batches, sorted_batches
 from sungen_lib.fast import RowwiseGradient, StepGraphs, arithmetic, denormals_are_zero
 from sungen_lib.losses import Loss, cross_entropy
 from sungen_lib.models import Bag, BiLSTM
@@ -54,7 +54,7 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        train_set: Encoded,
+        train_set: Samples,
         *,
         loss: Loss = cross_entropy,
         lr: float = 1e-3,
@@ -135,7 +135,7 @@ class Trainer:
 
 def epochs(
     model: nn.Module,
-    train_set: Encoded,
+    train_set: Samples,
     *,
     weights: Tensor | None = None,
     loss: Loss = cross_entropy,
@@ -159,13 +159,13 @@ def epochs(
         yield trainer.epoch(derived_seed(seed, number), number=number, progress=label)
 
 
-def fit(model: nn.Module, train_set: Encoded, **settings: object) -> list[Epoch]:
+def fit(model: nn.Module, train_set: Samples, **settings: object) -> list[Epoch]:
     """Train ``model`` in place to the last epoch; the arguments are those of ``epochs``."""
     return list(epochs(model, train_set, **settings))  # type: ignore[arg-type]
 
 
 @torch.no_grad()
-def predict(model: nn.Module, data: Encoded, *, batch_size: int = 256) -> Tensor:
+def predict(model: nn.Module, data: Samples, *, batch_size: int = 256) -> Tensor:
     """(N, K) logits in the order of ``data``, dropout off, on the data's device."""
     model.to(data.device).eval()
     logits = torch.empty(len(data), data.classes, device=data.device)
@@ -175,7 +175,7 @@ def predict(model: nn.Module, data: Encoded, *, batch_size: int = 256) -> Tensor
     return logits
 
 
-def label_probabilities(model: nn.Module, data: Encoded) -> np.ndarray:
+def label_probabilities(model: nn.Module, data: Samples) -> np.ndarray:
     """(N,) the probability of each given label; ``Diverged`` if one is not finite."""
     given: np.ndarray = predict(model, data).softmax(-1).gather(-1, data.labels[:, None]).squeeze(-1).cpu().numpy()
     if not np.isfinite(given).all():
@@ -183,7 +183,7 @@ def label_probabilities(model: nn.Module, data: Encoded) -> np.ndarray:
     return given
 
 
-def evaluate(model: nn.Module, data: Encoded, *, loss: Loss = cross_entropy, batch_size: int = 256) -> Evaluation:
+def evaluate(model: nn.Module, data: Samples, *, loss: Loss = cross_entropy, batch_size: int = 256) -> Evaluation:
     """Accuracy and mean loss of ``model`` on ``data``: the one place where test labels are read.
 
     Raises ``Diverged`` if an output is not finite: that is no prediction.

@@ -17,7 +17,7 @@ from torch import nn
 
 from sungen_lib import subset, train
 from sungen_lib.baselines import tfidf_logreg
-from sungen_lib.encode import Encoded
+from sungen_lib.encode import Samples
 from sungen_lib.models import TamConfig
 from sungen_lib.texts.examples import Examples
 
@@ -33,7 +33,7 @@ class Cartography:
 
 def cartography(
     model: nn.Module,
-    train_set: Encoded,
+    train_set: Samples,
     *,
     epochs: int = 5,
     lr: float = 1e-3,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sungen_lib.baselines import tfidf_logreg
-from sungen_lib.encode import Encoded
+from sungen_lib.encode import Samples
 from sungen_lib.fast import arithmetic
 from sungen_lib.losses import cross_entropy
 from sungen_lib.models import Prepared, TamConfig
@@ -38,7 +38,7 @@ def small_loss(losses: Tensor, share: Tensor) -> Tensor:
 def train(
     first: nn.Module,
     second: nn.Module,
-    train_set: Encoded,
+    train_set: Samples,
     *,
     forget_rate: float,
     ramp_epochs: int = 2,
@@ -67,7 +67,7 @@ class CoTrainer(Trainer):
     """A trainer of two models at once: Adam treats each parameter by itself, so one optimiser serves both."""
 
     def __init__(
-        self, first: nn.Module, second: nn.Module, train_set: Encoded, *, lr: float, batch_size: int, precision: str
+        self, first: nn.Module, second: nn.Module, train_set: Samples, *, lr: float, batch_size: int, precision: str
     ) -> None:
         both = nn.ModuleList([first, second])
         super().__init__(both, train_set, lr=lr, batch_size=batch_size, precision=precision)

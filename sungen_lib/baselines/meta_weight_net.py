@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from sungen_lib.derivative import directional, outer_gradient
-from sungen_lib.encode import Encoded, shuffled_batches
+from sungen_lib.encode import Samples, shuffled_batches
 from sungen_lib.fast import arithmetic
 from sungen_lib.losses import cross_entropy
 from sungen_lib.models import Prepared, TamConfig
@@ -53,7 +53,7 @@ class WeightNet(nn.Module):
 
 
 def meta_gradient(
-    net: nn.Module, model: nn.Module, batch: Encoded, meta_batch: Encoded, *, alpha: float = 0.1, method: str = "dual"
+    net: nn.Module, model: nn.Module, batch: Samples, meta_batch: Samples, *, alpha: float = 0.1, method: str = "dual"
 ) -> tuple[Tensor, ...]:
     """Gradient of the meta loss at theta' by each of ``net``'s parameters; ``model`` is left as found, to the bit.
 
@@ -83,8 +83,8 @@ def meta_gradient(
 
 def train(
     model: nn.Module,
-    train_set: Encoded,
-    meta_set: Encoded,
+    train_set: Samples,
+    meta_set: Samples,
     *,
     alpha: float = 0.1,
     method: str = "dual",
@@ -119,8 +119,8 @@ class MetaTrainer(Trainer):
     def __init__(
         self,
         model: nn.Module,
-        train_set: Encoded,
-        meta_set: Encoded,
+        train_set: Samples,
+        meta_set: Samples,
         *,
         meta_lr: float,
         alpha: float,
@@ -156,7 +156,7 @@ class MetaTrainer(Trainer):
 
 
 @torch.no_grad()
-def _losses(model: nn.Module, batch: Encoded) -> Tensor:
+def _losses(model: nn.Module, batch: Samples) -> Tensor:
     """(B,) losses in the order of ``batch``, in whichever mode the model is."""
     everything = batch.batch(np.arange(len(batch)))
     with arithmetic(batch.device):
@@ -181,7 +181,7 @@ def score(texts: Examples, *, tam: TamConfig, seed: int = 0, device: str = "cpu"
     return np.concatenate([weights, np.full(len(data) - len(weights), np.nan, dtype=weights.dtype)])
 
 
-def _without_meta(data: Encoded) -> tuple[Encoded, Encoded]:
+def _without_meta(data: Samples) -> tuple[Samples, Samples]:
     """The rows to train on, and the meta set."""
     cut = round((1 - META_SHARE) * len(data))
     return data.select(np.arange(cut)), data.select(np.arange(cut, len(data)))

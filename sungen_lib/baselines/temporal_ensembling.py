@@ -19,7 +19,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sungen_lib.encode import Encoded
+from sungen_lib.encode import Samples
 from sungen_lib.fast import arithmetic
 from sungen_lib.models import Prepared, TamConfig
 from sungen_lib.seeds import derived_seed
@@ -36,7 +36,7 @@ def unsupervised_weight(finished: int, *, max_weight: float = 30.0, ramp_epochs:
 
 def train(
     model: nn.Module,
-    train_set: Encoded,
+    train_set: Samples,
     *,
     alpha: float = 0.6,
     max_weight: float = 30.0,
@@ -71,7 +71,7 @@ class EnsemblingTrainer(Trainer):
     captured CUDA graphs read its current value.
     """
 
-    def __init__(self, model: nn.Module, train_set: Encoded, *, lr: float, batch_size: int, precision: str) -> None:
+    def __init__(self, model: nn.Module, train_set: Samples, *, lr: float, batch_size: int, precision: str) -> None:
         super().__init__(model, train_set, lr=lr, batch_size=batch_size, precision=precision)
         self.outputs = torch.zeros(len(train_set), train_set.classes, device=train_set.device)
         self.ensemble = torch.zeros_like(self.outputs)

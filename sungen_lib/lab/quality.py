@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sungen_lib.encode import encode
 from sungen_lib.models import TamConfig
 from sungen_lib.texts.examples import Examples
 from sungen_lib.train import predict
@@ -160,9 +159,8 @@ def classifier_labels(path: str, data: Examples, *, device: str = "cpu") -> np.n
             f"{path!r} predicts {', '.join(names)} and not {', '.join(expected)}: name its labels so in its config.json"
         )
     oracle = TamConfig("distilbert", path=path)
-    tokenizer = oracle.tokenizer(data)
-    encoded = encode(data, tokenizer, max_length=oracle.max_length, device=device)
-    predicted = predict(oracle.build(tokenizer, encoded.classes, seed=0), encoded).argmax(-1).cpu().numpy()
+    model, encoded, _ = oracle.prepare(data, seed=0, device=device)
+    predicted = predict(model, encoded).argmax(-1).cpu().numpy()
     return np.take(np.array([expected.index(name) for name in names]), predicted)
 
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from sungen_lib import embedded
 from sungen_lib.baselines import SCORES, SELECTIONS, TRAININGS, tfidf_logreg
-from sungen_lib.encode import Encoded
+from sungen_lib.encode import Samples
 from sungen_lib.lab.sources import TEXTS_SEED, load
 from sungen_lib.lab.specs import Run, Synthetic, Trust, Weights, identify, weights_of
 from sungen_lib.lab.store import find, folder
@@ -125,7 +125,7 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
     rows = _rows(spec, data_dir, weights)
     prepared = tam.prepare(rows, seed=spec.seed, device=spec.device)
 
-    def test() -> Encoded:
+    def test() -> Samples:
         # Called only once training is over, or between the epochs of a run that asks for a curve.
         return tam.encode(load(spec.test, data_dir), prepared.tokenizer, device=spec.device)
 

@@ -1,4 +1,4 @@
-"""Pretrained models by name: a hub id (``id@revision``) or a folder."""
+"""Pretrained models by name: a hub id (``id@revision``), a folder, or a wheel's short name (``wheels``)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sungen_lib.texts import wheels
 from sungen_lib.texts.examples import DataMissing
 
 if TYPE_CHECKING:
@@ -16,16 +17,21 @@ if TYPE_CHECKING:
 
 
 def pretrained(name: str) -> tuple[str, str]:
-    """``name`` without its revision, and the revision: what follows ``@`` in a hub id, else "main".
+    """What transformers loads ``name`` from, and the revision: what follows ``@`` in a hub id, else "main".
 
-    What follows the ``@`` of a folder is a hash of its content, which makes a changed folder another model.
+    What follows the ``@`` of a folder is a hash of its content, which makes a changed folder another model. A model in
+    a wheel is downloaded if need be; raises ``DataMissing``.
     """
+    if wheels.is_wheel(name):
+        return str(wheels.folder(name)), "main"
     base, _, revision = (name, "", "") if Path(name).exists() or "@" not in name else name.rpartition("@")
     return base, "main" if Path(base).exists() or not revision else revision
 
 
 def identity(name: str) -> str:
-    """What decides a model's results: a hub id as it is, of a folder only the hash of its content."""
+    """What decides a model's results: a hub id as it is, of a folder or wheel only the hash of its content."""
+    if wheels.is_wheel(name):
+        return f"{name}@{wheels.WHEELS[name].sha256[:12]}"
     base, _, content = name.rpartition("@")
     return f"@{content}" if base and Path(base).is_absolute() else name
 
