@@ -1,4 +1,6 @@
-"""The command line: ``python -m sungen_lib run | plan | refresh | pack | unpack``; ``./run_all.sh`` is ``run``.
+"""The command line, ``sungen`` or ``python -m sungen_lib``: weights FILE | run | plan | refresh | pack | unpack.
+
+``./run_all.sh`` is ``run``.
 
 Options are checked here and nowhere else. Only the standard library is imported until they are, so that
 ``run_all.sh`` can check them before it installs anything.
@@ -73,6 +75,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
     run.add_argument("--check", action="store_true", help=argparse.SUPPRESS)  # the options, and nothing else
     if program == SCRIPT:
         run.add_argument("--test", action="store_true", help="ruff, mypy, pytest, the committed notebooks instead")
+    weights = commands.add_parser("weights", help="learn weights for a file of labelled texts")
+    weights.add_argument("file", type=Path, metavar="FILE", help="a .jsonl, .csv or .parquet file")
+    weights.add_argument("--text", default="text", help="the column of texts (text)")
+    weights.add_argument("--label", default="label", help="the column of labels (label)")
+    weights.add_argument("--labels", nargs="+", metavar="NAME", help="the label names in index order, for numbers")
+    weights.add_argument("--budget", type=int, metavar="ROWS", help="rows of the cleaned file, about (half of them)")
+    weights.add_argument("--seed", type=int, default=0, help="(0)")
+    weights.add_argument("--out", type=_output_folder, metavar="DIR", help="where results go (FILE's name-weights)")
     for name, what in (("pack", "store -> DIR/records.tar.xz"), ("unpack", "DIR/records.tar.xz -> store")):
         archive = commands.add_parser(name, help=f"the records behind committed tables: {what}")
         archive.add_argument("tables", type=Path, metavar="DIR", help="a folder of tables, such as tables/small")
@@ -114,6 +124,15 @@ def _work(options: argparse.Namespace, notebooks: Path, store: Path) -> int:
 
         number = getattr(archive, options.command)(options.tables)
         print(f"{options.command}ed {number} records: {options.tables / archive.NAME}")
+        return 0
+    if options.command == "weights":
+        from sungen_lib.weigh import weigh_file
+
+        out = options.out or Path(f"{options.file.stem.partition('.')[0]}-weights").absolute()
+        names = ("text", "label", "labels", "budget", "seed")
+        given = {name: getattr(options, name) for name in names}
+        print(weigh_file(options.file, out, progress="weights", **given))
+        print(f"weights.parquet, suspects.csv and the cleaned file are in {out}")
         return 0
     if options.command == "refresh":
         from sungen_lib.lab.notebooks import refresh

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from sungen_lib import show
+from sungen_lib import choice, show
 from sungen_lib.derivative import default_method
 from sungen_lib.encode import Samples
 from sungen_lib.models import TamConfig
@@ -67,8 +67,9 @@ def learn_weights(
 ) -> LearnedWeights:
     """Learn one weight for each text (Algorithm 1): the higher, the more its label is to be trusted.
 
-    ``tam``: the task model, by default the paper's BiLSTM; text length, inner epochs, learning rate and batch size are
-    its own. ``settings`` are fields of ``reweight.Bilevel`` and override them. ``outer_set``: texts for the outer loss
+    ``tam``: the task model; ``TamConfig()`` is the paper's BiLSTM. Text length, inner epochs, learning rate and batch
+    size are its own. By default ``choice.fitting`` picks one, with its settings. ``settings`` are fields of
+    ``reweight.Bilevel`` and come first. ``outer_set``: texts for the outer loss
     instead of a part of ``texts``. ``seed`` decides the TAM's initial parameters (with ``initialisations`` above 1,
     several take turns), the outer set and the order of batches.
 
@@ -76,10 +77,13 @@ def learn_weights(
     call goes on from there, to the identical result. ``progress`` names the bar, ``None`` hides it.
 
     Raises ``Diverged`` where weights collapse or numbers are not finite, ``ValueError`` for impossible settings and for
-    the checkpoint of another run.
+    the checkpoint of another run. Warns where the TAM has learned nothing, and where the weights say little but which
+    label a text has.
     """
-    tam = tam or TamConfig()
-    bilevel = Bilevel(**tam.inner | settings)
+    fitting: dict[str, Any] = {}
+    if tam is None:
+        tam, fitting = choice.fitting(texts)
+    bilevel = Bilevel(**tam.inner | fitting | settings)
     tams, train_set, tokenizer = _prepared(tam, texts, initialisations, seed=seed, device=device)
     outer = None if outer_set is None else tam.encode(outer_set, tokenizer, device=device)
     saved = _Saved(checkpoint, State(train_set), snapshots)
@@ -87,9 +91,13 @@ def learn_weights(
     with tqdm(desc=progress, initial=saved.state.done, total=bilevel.iterations, disable=progress is None) as bar:
         for state in iterations(train_set, tams, bilevel, outer_set=outer, seed=seed, state=saved.state):
             saved.after_iteration(last=state.done == bilevel.iterations)
+            if state.done == 1:
+                choice.warn_if_at_chance(state.history[0].train_accuracy, texts.labels)
             bar.set_postfix(outer_loss=f"{state.history[-1].outer_loss:.3f}", refresh=False)
             bar.update()
-    return saved.learned()
+    learned = saved.learned()
+    choice.warn_if_apart(learned.weights, texts.labels)
+    return learned
 
 
 def _prepared(
@@ -188,8 +196,9 @@ def _identity(
     # Options beyond the paper are named only where they are used, so that older checkpoints go on.
     if bilevel.outer_draw != "once":
         identity |= {"outer_draw": bilevel.outer_draw, "outer_size": bilevel.outer_size}
-    if bilevel.centred:
-        identity["centred"] = True
+    for option in ("centred", "balanced"):
+        if getattr(bilevel, option):
+            identity[option] = True
     # A function has no name to rely on, but its value at some logits tells it from others.
     identity["outer_loss"] = round(float(bilevel.outer_loss(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))), 6)
     identity["digest"] = _digest(train_set, OuterSets(train_set, outer_set, bilevel, seed).of(1)[0], tams)

@@ -176,10 +176,9 @@ class TamConfig:
     """Everything that decides a TAM before training, and how it is trained by default (Appendix F.2).
 
     ``kind``: "lstm", or "distilbert" for an encoder; beyond the paper "bag", and "frozen" for a head on an encoder that
-    is not trained (``hidden`` tanh units, or 0 for a linear one). ``path`` names a pre-trained encoder, as ``pretrained``
-    reads it; without it a DistilBERT of width ``hidden``, ``layers``, ``heads`` and ``dropout`` starts from random
-    weights.
-    ``inner_epochs`` are those of the inner loop, in each outer iteration.
+    is not trained (``hidden`` tanh units, or 0 for a linear one). ``path`` names a pre-trained encoder, as
+    ``pretrained`` reads it; without it a DistilBERT of width ``hidden``, ``layers``, ``heads`` and ``dropout`` starts
+    from random weights. ``inner_epochs`` are those of the inner loop, in each outer iteration.
     """
 
     kind: str = "lstm"
@@ -215,8 +214,8 @@ class TamConfig:
         return settings | {"batch_size": self.batch_size, "precision": self.precision}
 
     def tokenizer(self, train_set: Examples) -> Tokenizer:
-        """What turns texts into the TAM's input: the pre-trained encoder's tokenizer, a frozen encoder as a whole, else a
-        vocabulary of the texts the TAM is trained on."""
+        """What turns texts into the TAM's input: the pre-trained encoder's tokenizer, a frozen encoder as a whole, else
+        a vocabulary of the texts the TAM is trained on."""
         if self.kind == "frozen":
             assert self.path is not None
             return Embedder(self.path, max_length=self.max_length)

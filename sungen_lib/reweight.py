@@ -42,7 +42,10 @@ class Bilevel:
     "bf16" (``precision``). ``method`` is ``derivative.directional``'s; the central difference is checked every
     ``guard_every`` iterations and given up where it is off by more than 1e-3.
 
-    Beyond the paper: ``outer_draw`` "held_out" keeps the outer set out of the inner loop (its samples still get
+    Beyond the paper: ``balanced`` makes classes count equally, as far as the given labels tell: the outer loss of a
+    sample is multiplied by N / (K n_k), n_k the number of samples with its label, its inner loss by the same to the
+    power of 3/4. Without it, noise that turns one class into another can leave weights to one class only.
+    ``outer_draw`` "held_out" keeps the outer set out of the inner loop (its samples still get
     weights), "swapped" also draws a new one each iteration. ``centred`` subtracts each class's mean from the
     meta-gradient, so that classes keep their shares.
 
@@ -55,6 +58,7 @@ class Bilevel:
     outer_loss: Loss = reverse_cross_entropy
     outer_draw: str = "once"
     centred: bool = False
+    balanced: bool = False
     inner_epochs: int = 1
     inner_lr: float = 1e-3
     batch_size: int = 32
@@ -108,6 +112,7 @@ def iterations(
     outer = OuterSets(train_set, outer_set, settings, seed)
     trainers = [_trainer(tam, train_set, settings) for tam in tams]
     method = settings.method or default_method(tams[0])
+    classes = _ClassFactors(train_set, settings.balanced)
     state = state or State(train_set)  # line 1: every weight is sigmoid(0) = 0.5
     with _put_back(trainers):
         for number in range(state.done + 1, settings.iterations + 1):  # line 2: for each outer iteration
@@ -116,7 +121,7 @@ def iterations(
             samples, inside = outer.of(number)
             weights = state.weights * inside
             # Line 3: train the TAM from its initial parameters on the weighted loss (Eqn. 2).
-            trained = _inner_loop(trainer, weights, settings.inner_epochs, seed, number)
+            trained = _inner_loop(trainer, weights * classes.inner, settings.inner_epochs, seed, number)
             # Line 4: the gradient of the robust loss by each weight (Eqns. 3 and 11).
             found = meta_gradient(
                 trainer.model,
@@ -124,12 +129,13 @@ def iterations(
                 samples,
                 weights=weights,
                 lr=settings.inner_lr,
-                outer_loss=settings.outer_loss,
+                outer_loss=classes.outer(settings.outer_loss),
                 method="dual" if state.inexact and method == "difference" else method,
                 guard_seed=derived_seed(seed, number) if (number - 1) % settings.guard_every == 0 else None,
             )
             # Line 5: one step of Adam on the scores.
-            gradient = _without_class_means(found.values, train_set) if settings.centred else found.values
+            gradient = found.values * classes.inner
+            gradient = _without_class_means(gradient, train_set) if settings.centred else gradient
             state.step(gradient, settings.outer_lr)
             _refuse_collapse(state.weights, train_set, number)
             state.inexact |= found.inexact
@@ -229,6 +235,24 @@ class OuterSets:
         if self.draw != "swapped" or number == 1:
             return self.first
         return self._drawn(derived_seed(self.seed, 0, number))
+
+
+class _ClassFactors:
+    """What ``Bilevel.balanced`` multiplies losses by: ``inner``, (N,), and the outer loss; 1 if it is off."""
+
+    INNER_POWER = 0.75  # 1 evens out more of a real imbalance and costs accuracy where there is none
+
+    def __init__(self, train_set: Samples, balanced: bool) -> None:
+        counts = torch.bincount(train_set.labels, minlength=train_set.classes).clamp(min=1)
+        self.of_class = len(train_set) / (train_set.classes * counts) if balanced else torch.ones_like(counts)
+        self.inner = (self.of_class**self.INNER_POWER)[train_set.labels].float()
+        self.balanced = balanced
+
+    def outer(self, loss: Loss) -> Loss:
+        """``loss``, each class's samples multiplied by its factor."""
+        if not self.balanced:
+            return loss
+        return lambda logits, labels: self.of_class[labels] * loss(logits, labels)
 
 
 def _class_means(values: Tensor, data: Samples) -> Tensor:
