@@ -256,11 +256,12 @@ def test_item_interval_is_the_normal_one() -> None:
 def test_paired_interval_is_the_normal_one() -> None:
     high, low = noisy(0.80, row="SunGen", seed=1), noisy(0.75, row="ZeroGen", seed=2)
     assert high.correct is not None and low.correct is not None
-    per_item = 100 * (high.correct.mean(axis=0) - low.correct.mean(axis=0))
-    half = 1.96 * per_item.std() / math.sqrt(1000)
+    gaps = 100 * (high.correct.astype(float) - low.correct)
+    per_item, per_seed = gaps.mean(axis=0), gaps.mean(axis=1)
+    half = math.hypot(1.96 * per_item.std() / math.sqrt(1000), 4.303 * per_seed.std(ddof=1) / math.sqrt(3))  # t, 2 df
     got = line(verdicts.check("table08", [high, low]), "above-zerogen")
     assert got["ours"] == pytest.approx(per_item.mean())
-    assert (got["low"], got["high"]) == pytest.approx((per_item.mean() - half, per_item.mean() + half), abs=0.08 * half)
+    assert (got["low"], got["high"]) == pytest.approx((per_item.mean() - half, per_item.mean() + half), abs=0.15 * half)
 
 
 def test_pairing_matters() -> None:
@@ -281,7 +282,8 @@ def test_seed_weights_have_the_variance_of_a_mean() -> None:
     values = np.array([80.0, 82.0, 87.0])
     weights = bootstrap._seed_weights(3, np.random.default_rng(0))
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
-    assert (weights @ values).var() == pytest.approx(13.0 / 3, rel=0.08)  # sd^2 / S, sd the sample one
+    # sd^2 / S, sd the sample one; and Student's t for two degrees of freedom in place of the normal quantile.
+    assert (weights @ values).var() == pytest.approx(13.0 / 3 * (4.3027 / 1.96) ** 2, rel=0.08)
 
 
 def test_seeds_widen_the_interval_of_a_number() -> None:
@@ -484,7 +486,40 @@ def test_the_number_claim_counts_seeds_too() -> None:
     ]
     got = verdicts.check("table01", cells)
     assert line(got, "lstm-relative-gain-number", "average")["verdict"] == "undecided"
-    assert line(got, "lstm-relative-gain", "average")["verdict"] == "holds"  # an ordering, for these seeds
+    assert line(got, "lstm-relative-gain", "average")["verdict"] == "undecided"  # nor is its sign, with three such seeds
+
+
+@pytest.mark.parametrize(("seeds", "swing"), [(3, 0.0), (3, 0.02), (5, 0.02), (10, 0.02), (10, 0.05)])
+def test_an_effect_that_is_not_there_holds_at_most_one_time_in_twenty(seeds: int, swing: float) -> None:
+    """Two methods of the same accuracy, each seed off by its luck (standard deviation ``swing``), 800 shared items."""
+    rng = np.random.default_rng(seeds)
+    verdicts_found = []
+    for _ in range(200):
+        hard = rng.uniform(-0.3, 0.3, 800)  # items differ, for both methods alike
+        rates = 0.75 + rng.normal(0, swing, (2, seeds))
+        correct = rng.random((2, seeds, 800)) < np.clip(rates[:, :, None] + hard, 0, 1)
+        cells = [
+            Cell(row, "imdb", "other", tuple(range(seeds)), tuple(100 * items.mean(axis=1)), items)
+            for row, items in zip(("SunGen", "ZeroGen"), correct, strict=True)
+        ]
+        verdicts_found.append(line(verdicts.check("table08", cells), "above-zerogen")["verdict"])
+    assert verdicts_found.count("holds") <= 0.05 * 200 and verdicts_found.count("fails") <= 0.05 * 200
+
+
+@pytest.mark.parametrize(("seeds", "least"), [(3, 0.4), (10, 0.99)])
+def test_an_effect_that_is_there_is_found(seeds: int, least: float) -> None:
+    """Five points apart, seeds off by one point, 1,800 items (as many as SST-2's test)."""
+    rng = np.random.default_rng(seeds)
+    held = 0
+    for _ in range(100):
+        rates = np.array([[0.75], [0.70]]) + rng.normal(0, 0.01, (2, seeds))
+        correct = rng.random((2, seeds, 1800)) < rates[:, :, None]
+        cells = [
+            Cell(row, "imdb", "other", tuple(range(seeds)), tuple(100 * items.mean(axis=1)), items)
+            for row, items in zip(("SunGen", "ZeroGen"), correct, strict=True)
+        ]
+        held += line(verdicts.check("table08", cells), "above-zerogen")["verdict"] == "holds"
+    assert held >= least * 100
 
 
 def bleu(row: str, values: tuple[float, ...]) -> Cell:
@@ -521,7 +556,7 @@ def test_only_common_finished_seeds_count() -> None:
     sungen = Cell("SunGen", "imdb", "demo", (0, 1, 2), (nan, 80.0, 90.0), correct, diverged=(0,))
     zerogen = cell([0.7, 0.7], row="ZeroGen", seeds=(0, 1), scale="paper")
     got = line(verdicts.check("table08", [sungen, zerogen]), "above-zerogen")
-    assert (got["ours"], got["seeds"], got["verdict"], got["scale"]) == (pytest.approx(10.0), "x +", "holds", "demo")
+    assert (got["ours"], got["seeds"], got["verdict"], got["scale"]) == (pytest.approx(10.0), "x +", "undecided", "demo")
     gone = Cell("SunGen", "imdb", "demo", (0, 1), (nan, nan), diverged=(0, 1))
     got = line(verdicts.check("table08", [gone, zerogen]), "above-zerogen")
     assert (got["verdict"], got["seeds"]) == ("diverged", "x x")

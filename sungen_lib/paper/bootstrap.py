@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 from sungen_lib.paper.cells import Array, Cell, common_seeds
 
@@ -43,39 +44,41 @@ def _resample_items(scores: Array, rng: np.random.Generator) -> Array:
 def _seed_weights(seeds: int, rng: np.random.Generator) -> Array:
     """(RESAMPLES, seeds) weights of resampled seeds, each row summing to 1.
 
-    Their deviation from 1 / seeds is stretched by sqrt(S / (S - 1)) (Rao & Wu 1988): plain resampling of three seeds
-    understates the variance of their mean by a third.
+    Their deviations from 1 / seeds are stretched twice. By sqrt(S / (S - 1)) (Rao & Wu 1988): plain resampling of three
+    seeds understates the variance of their mean by a third. And by Student's t over the normal quantile: the spread
+    itself is estimated from S seeds.
     """
+    if seeds == 1:
+        return np.ones((RESAMPLES, 1))
     counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
-    stretch = np.sqrt(seeds / (seeds - 1)) if seeds > 1 else 0.0
+    stretch = np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.975, seeds - 1) / stats.norm.ppf(0.975)
     weights: Array = 1 / seeds + stretch * (counts - 1 / seeds)
     return weights
 
 
-def resample(rows: Sequence[Array], *, paired: bool, over_seeds: bool, rng: np.random.Generator) -> Array:
-    """(RESAMPLES, rows) resampled percentages of (S, items) bool arrays.
+def resample(rows: Sequence[Array], *, paired: bool, rng: np.random.Generator) -> Array:
+    """(RESAMPLES, rows) resampled percentages of (S, items) bool arrays: items and seeds drawn anew.
 
-    ``paired``: all rows were measured on the same items and are resampled together. ``over_seeds``: resample seeds too.
+    Items are resampled in the mean over seeds, seeds in the mean over items, and the two deviations are added.
+    ``paired``: all rows were measured on the same items, and are resampled together.
     """
     if not paired:
-        return np.hstack([resample([row], paired=True, over_seeds=over_seeds, rng=rng) for row in rows])
+        return np.hstack([resample([row], paired=True, rng=rng) for row in rows])
     seeds = len(rows[0])
-    if over_seeds:
-        means = _resample_items(np.concatenate(rows), rng).reshape(RESAMPLES, len(rows), seeds)
-        means = (means * _seed_weights(seeds, rng)[:, None, :]).sum(axis=-1)
-    else:
-        means = _resample_items(np.stack([row.sum(axis=0) for row in rows]), rng) / seeds
-    return 100.0 * means
+    of_items = _resample_items(np.stack([row.sum(axis=0) for row in rows]), rng) / seeds
+    means = np.stack([row.mean(axis=1) for row in rows], axis=1)
+    return 100.0 * (of_items + (_seed_weights(seeds, rng) - 1 / seeds) @ means)
 
 
 def interval(resampled: Array) -> tuple[float, float]:
+    """The middle 95 % of (RESAMPLES,) values."""
     low, high = np.percentile(resampled, [2.5, 97.5])
     return float(low), float(high)
 
 
 def paired_gap(above: Cell, below: Cell) -> tuple[float, float, float, str]:
     """(gap, low, high, signs): ``above`` less ``below`` in points, the mean over common seeds; its 95 % interval by a
-    paired bootstrap over test items; each seed's sign. NaN without common seeds or items.
+    paired bootstrap over seeds and test items; each seed's sign. NaN without common seeds or items.
     """
     seeds, _ = common_seeds([above, below])
     items = [cell.items_at(seeds) for cell in (above, below)]
@@ -83,7 +86,7 @@ def paired_gap(above: Cell, below: Cell) -> tuple[float, float, float, str]:
         return (float("nan"),) * 3 + ("",)
     gaps = above.at(seeds) - below.at(seeds)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    draws = resample([items[0], items[1]], paired=True, over_seeds=False, rng=rng)
+    draws = resample([items[0], items[1]], paired=True, rng=rng)
     signs = " ".join("-0+"[int(np.sign(gap)) + 1] for gap in gaps)
     return (float(gaps.mean()), *interval(draws[:, 0] - draws[:, 1]), signs)
 
@@ -91,8 +94,7 @@ def paired_gap(above: Cell, below: Cell) -> tuple[float, float, float, str]:
 def number_interval(cells: Sequence[Cell]) -> tuple[float, float]:
     """95 % bootstrap interval of the mean over ``cells`` (one, or the tasks of an average), seeds and items together.
 
-    Each cell is resampled on its own: items from its items, seeds from those that finished in every cell. With three
-    seeds a percentile interval is still somewhat too narrow.
+    Each cell is resampled by itself: items from its items, seeds from those that finished in every cell.
     """
     seeds, _ = common_seeds(cells)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
@@ -102,5 +104,5 @@ def number_interval(cells: Sequence[Cell]) -> tuple[float, float]:
         if items is None:
             total += _seed_weights(len(seeds), rng) @ cell.at(seeds)
         else:
-            total += resample([items], paired=True, over_seeds=True, rng=rng)[:, 0]
+            total += resample([items], paired=True, rng=rng)[:, 0]
     return interval(total / len(cells))

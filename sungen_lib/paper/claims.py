@@ -12,17 +12,17 @@ from sungen_lib.paper.numbers import _THREE
 from sungen_lib.texts import tasks
 
 TOLERANCE = 2.0  # points, for "reproduced"; a fiftieth of the range, so 0.02 for Self-BLEU
-Direction = Literal["above", "within", "number"]
+Direction = Literal["above", "below", "within", "number"]
 
 
 @dataclass(frozen=True)
 class Claim:
     """A statement about d = (sum of rows ``above``) - (sum of rows ``below``), in points, in each of ``columns``.
 
-    ``direction``: "above" says d > ``margin``; "within" says |d| <= ``margin``; "number" says that d is the published
-    one to within 2 points, which can only be judged at paper scale. ``average``: one statement about the mean over
-    ``columns``. ``relative``: d = 100 * (above / below - 1), percent, instead. ``paired``: both sides are measured on
-    the same items. ``text`` may use {above} and {below} for the names of the rows.
+    ``direction``: "above" says d > ``margin``, "below" d < ``margin``, "within" |d| <= ``margin``; "number" says that d
+    is the published one to within 2 points, which can only be judged at paper scale. ``average``: one statement about
+    the mean over ``columns``. ``relative``: d = 100 * (above / below - 1), percent, instead. ``paired``: both sides are
+    measured on the same items. ``text`` may use {above} and {below} for the names of the rows.
     """
 
     key: str
@@ -228,11 +228,12 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         key="ce-gains-little",
         table="table07",
-        text="{below} gains less than 3 points over {above}",
-        above=("ZeroGen",),
-        below=("Bilevel CE",),
+        text="{above} gains less than 3 points over {below}",
+        above=("Bilevel CE",),
+        below=("ZeroGen",),
         columns=_THREE,
-        margin=-3.0,  # "marginal" in numbers is ours; the paper's largest gain is 2.53
+        margin=3.0,
+        direction="below",  # "marginal" in numbers is ours; the paper's largest gain is 2.53
     ),
     # Tables 8, 9 and 11
     *(

@@ -56,14 +56,14 @@ CHECK_COLUMNS = ("claim", "text", "column", "paper", "ours", "low", "high", "see
 def check(table: str, cells: Sequence[Cell], *, rows: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Every claim on ``table``, put to ``cells``; one line a statement, columns ``CHECK_COLUMNS``.
 
-    ``paper`` and ``ours`` are the claim's d; ``low`` and ``high`` its 95 % interval by a bootstrap over test items of
-    the per-item d averaged over the seeds common to all rows (each task of an average on its own items). ``verdict``:
-    ``holds`` if the interval lies on the claimed side of the margin, ``fails`` if it lies on the other, else
-    ``undecided``. Without items (Self-BLEU) there is no interval, and the seeds decide if there are at least three and
-    all agree. ``not run: why`` if a row is missing, ``diverged`` if no common seed finished. The claim about a number
-    is put to ``number_verdict``'s rule: paper scale, at least three seeds, seeds and items resampled together.
-    ``seeds``: "+" for each seed that alone supports the claim, "-" against, "0" neither, "x" diverged. ``scale`` is
-    that of the cell farthest from the paper.
+    ``paper`` and ``ours`` are the claim's d, over the seeds common to all rows; ``low`` and ``high`` its 95 % interval
+    by a bootstrap over seeds and test items together (each task of an average on its items). ``verdict``: ``holds`` if
+    the interval lies on the claimed side of the margin, ``fails`` if it lies on the other, else ``undecided``; also
+    ``undecided`` with fewer than three seeds, unless nothing in the rows is random. Without items (Self-BLEU) there is
+    no interval, and the seeds decide if all agree. ``not run: why`` if a row is missing, ``diverged`` if no common seed
+    finished. The claim about a number is put to ``number_verdict``'s rule: paper scale only. ``seeds``: "+" for each
+    seed that alone supports the claim, "-" against, "0" neither, "x" diverged. ``scale`` is that of the cell farthest
+    from the paper.
 
     ``rows`` names, for a row of the paper, the row of ours that stands for it (Table 4 at other sizes: ``rows_at``).
     """
@@ -135,7 +135,7 @@ def _claim_interval(
         if claim.paired and len({array.shape[1] for array in items}) > 1:
             counts = ", ".join(f"{cell.row}: {array.shape[1]:,}" for cell, array in zip(group, items, strict=True))
             raise ValueError(f"claim {claim.key!r} on {group[0].column}: not the same test items ({counts})")
-        total += resample(items, paired=claim.paired, over_seeds=claim.direction == "number", rng=rng)
+        total += resample(items, paired=claim.paired, rng=rng)
     return interval(claim.difference(total / len(grid)))
 
 
@@ -143,6 +143,8 @@ def _support(claim: Claim, difference: float, paper: float) -> int:
     """1 if this difference supports the claim, -1 if it contradicts it, 0 if it lies on the margin."""
     if claim.direction == "above":
         return int(np.sign(difference - claim.margin))
+    if claim.direction == "below":
+        return int(np.sign(claim.margin - difference))
     centre = paper if claim.direction == "number" else 0.0
     return int(np.sign(claim.margin - abs(difference - centre)))
 
@@ -162,12 +164,14 @@ def _verdict(
     is_number = claim.direction == "number"
     if is_number and not at_paper_scale:
         return "not run: a number is judged at paper scale only"
-    if (interval is None or is_number) and len(support) < SEEDS_NEEDED:
+    if set(support) != {None} and len(support) < SEEDS_NEEDED:
         return "undecided"
     if interval is None:
         return {frozenset({1}): "holds", frozenset({-1}): "fails"}.get(frozenset(support.values()), "undecided")
     low, high = interval
     if claim.direction == "above":
         return "holds" if low > claim.margin else "fails" if high < claim.margin else "undecided"
+    if claim.direction == "below":
+        return "holds" if high < claim.margin else "fails" if low > claim.margin else "undecided"
     centre = paper if is_number else 0.0
     return _within(low - centre, high - centre, claim.margin, ("holds", "fails"))
