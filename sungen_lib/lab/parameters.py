@@ -27,16 +27,16 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from sungen_lib.lab.profiles import PROFILES, Profile
-from sungen_lib.storage import writable
+from sungen_lib.storage import inside, writable
 from sungen_lib.texts import files, plms, tasks
+from sungen_lib.texts.examples import OneSentence
 
 T = TypeVar("T")
-TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT", "bag": "bag"}  # names in parameters, and in tables
+TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT", "bag": "bag", "frozen": "MiniLM-L6 (frozen)"}  # names in parameters, and in tables
 
 
-class ParameterError(ValueError):
+class ParameterError(OneSentence, ValueError):
     """A notebook parameter that cannot be used; one sentence that names it and the remedy."""
-
 
 # --- building blocks ------------------------------------------------------------------------------------------------
 
@@ -273,7 +273,9 @@ def data_dir(parameters: Parameters, profile: Profile) -> str | None:
 
 
 def output_folder(parameters: Parameters) -> Path:
-    """Where tables and figures go; ``ParameterError`` if no files can be written there."""
+    """Where tables and figures go; ``ParameterError`` where no files can be written, or among the data."""
+    if parameters.data_dir is not None and inside(Path(parameters.out) / parameters.profile, parameters.data_dir):
+        raise ParameterError(f"out: tables would go among the data, to {parameters.out!r}; name another folder")
     if not writable(parameters.out):
         raise ParameterError(f"out: no files can be written to {parameters.out!r}; name another folder")
     return Path(parameters.out).absolute()

@@ -23,9 +23,9 @@ from sungen_lib.texts import tasks
 
 EXECUTE = "experiment.execute("
 # What one GPU of 2022 or later sustains: a small LSTM at batch 32 waits for its recurrence, a transformer is fed well.
-OPERATIONS_A_SECOND = {"lstm": 2e12, "bag": 2e12, "distilbert": 4e13, "plm": 4e13}
+OPERATIONS_A_SECOND = {"lstm": 2e12, "bag": 2e12, "frozen": 2e12, "distilbert": 4e13, "plm": 4e13}
 # Multiplications and additions for one token in one forward pass, two a parameter; a training step costs three passes.
-OPERATIONS_A_TOKEN = {"lstm": 2 * 2 * 600 * (100 + 150), "bag": 2 * 2 * 100, "distilbert": 2 * 66e6, "plm": 2 * 1.56e9}
+OPERATIONS_A_TOKEN = {"lstm": 2 * 2 * 600 * (100 + 150), "bag": 2 * 2 * 100, "frozen": 2 * 64 * 384, "distilbert": 2 * 66e6, "plm": 2 * 1.56e9}
 TRAININGS = {"coteaching": 2, "meta_weight_net": 3}  # networks, or passes of the lookahead, for one of plain training
 TOKENS = {"synthetic": 30, "gold": 100}  # a text's mean length: measured on GPT2-XL's IMDb texts; a round number
 

@@ -13,6 +13,9 @@ from sungen_lib.texts.writer import Sampling
 
 # Beyond the paper. After two or three epochs accuracy on GPT2-XL texts that it was not trained on begins to fall.
 BAG = TamConfig("bag", vocabulary=10_000, dropout=0.5, epochs=3, inner_epochs=2)
+# Beyond the paper, and cheap: a head of 64 hidden units on MiniLM, which is not trained.
+FROZEN = TamConfig("frozen", path="minilm-l6", hidden=64, max_length=256, lr=3e-3, batch_size=128, epochs=5)
+FROZEN_SEEDS = tuple(range(1, 11))
 PAPER_SAMPLING = Sampling(batch_size=512, refill=384)  # some 25 GB with GPT2-XL
 
 
@@ -46,6 +49,7 @@ class Profile:
     outer_lr: float | tuple[float, ...] = 0.25
     snapshots: tuple[int, ...] = (0, 5, 10, 50)
     bag: TamConfig = BAG
+    frozen: TamConfig = FROZEN
 
     @property
     def demo(self) -> bool:
@@ -53,15 +57,15 @@ class Profile:
         return self.source == "embedded"
 
     def tam(self, name: str) -> TamConfig:
-        """The TAM called "lstm", "distilbert" or "bag"; ``ValueError`` otherwise."""
-        tams = {"lstm": self.lstm, "distilbert": self.distilbert, "bag": self.bag}
+        """The TAM called "lstm", "distilbert", "bag" or "frozen"; ``ValueError`` otherwise."""
+        tams = {"lstm": self.lstm, "distilbert": self.distilbert, "bag": self.bag, "frozen": self.frozen}
         if name not in tams:
             raise ValueError(f"unknown TAM {name!r}; known: {', '.join(tams)}")
         return tams[name]
 
     def seeds(self, tam: str) -> tuple[int, ...]:
         """The seeds that a TAM is run with by default."""
-        return self.distilbert_seeds if tam == "distilbert" else self.lstm_seeds
+        return {"distilbert": self.distilbert_seeds, "frozen": FROZEN_SEEDS}.get(tam, self.lstm_seeds)
 
 
 PAPER_LSTM = TamConfig("lstm")

@@ -17,7 +17,7 @@ from sungen_lib.lab.store import Record
 from sungen_lib.learn import LearnedWeights
 from sungen_lib.models import TamConfig
 from sungen_lib.paper.cells import Cell, Scale
-from sungen_lib.texts import tasks
+from sungen_lib.texts import plms, tasks
 from sungen_lib.texts.examples import DataMissing, Examples
 
 MakeRun = Callable[..., Run]  # (task, seed=...) -> Run
@@ -64,8 +64,9 @@ def _why_missing(tam: TamConfig | None) -> str | None:
     if tam is None or tam.path is None:
         return None
     try:
+        plms.pretrained(tam.path)
         tam.tokenizer(Examples.of([], [], ("",)))  # a pre-trained one does not look at the texts
-    except ValueError as error:
+    except (ValueError, DataMissing) as error:
         return str(error)
     return None
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sungen_lib import show
+from sungen_lib import show, storage
 from sungen_lib.encode import MAX_LENGTH
 from sungen_lib.fast import limited_threads
 from sungen_lib.lab import execution, profiles, sources
 from sungen_lib.lab.experiment import Experiment
+from sungen_lib.lab.notebooks import read_json
 from sungen_lib.lab.parameters import ParameterError
 from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.models import TamConfig
@@ -26,54 +29,71 @@ from sungen_lib.train import evaluate, fit
 SAMPLE = "imdb"  # the task of the embedded sample
 
 
-def file_or_hub(name: str, value: object) -> str | None:
-    """The absolute path of a file, or a data set on the hub or in a folder; ``None``; else ``ParameterError``."""
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value:
-        raise ParameterError(f"{name} must be a file ({', '.join(files.SUFFIXES)}) or a hub data set id, got {value!r}")
-    if Path(value).is_file() or files.suffix(value):
-        if not Path(value).is_file():
-            raise ParameterError(f"{name}: no such file: {Path(value).absolute()}")
-        if not files.suffix(value):
-            raise ParameterError(f"{name} {value!r} must end in one of {', '.join(files.SUFFIXES)}")
-        return str(Path(value).absolute())
-    if not Path(value).is_dir() and (value.startswith((".", "/", "~")) or value.count("/") > 1):
-        raise ParameterError(f"{name}: no such file or folder: {value}")
-    return value
-
-
-def label_names(name: str, value: object) -> tuple[str, ...] | None:
-    """Two or more different names, or ``None``; else ``ParameterError``."""
-    if value is None:
-        return None
-    texts = isinstance(value, (list, tuple)) and all(isinstance(item, str) and item for item in value)
-    if not isinstance(value, (list, tuple)) or not texts or len(set(value)) < max(2, len(value)):
-        raise ParameterError(f'{name} must be None or different names such as ["negative", "positive"], got {value!r}')
-    return tuple(value)
-
-
-def yes_or_no(name: str, value: object) -> bool:
-    """``True`` or ``False``; else ``ParameterError``."""
-    if not isinstance(value, bool):
-        raise ParameterError(f"{name} must be True or False, got {value!r}")
-    return value
-
-
-def column(name: str, value: object) -> str:
-    """The name of a column; else ``ParameterError``."""
-    if not isinstance(value, str) or not value:
-        raise ParameterError(f"{name} must be the name of a column, got {value!r}")
-    return value
+NOTE = "source.json"  # in a folder of results: what they are of
 
 
 def folder(experiment: Experiment) -> Path:
-    """Where the results go: in ``out``, under the name of the data."""
+    """Where the results go: in ``out``, under the name of the data.
+
+    Where that folder holds anything else, the results of another file of that name for one, a hash is put to the name.
+    """
+    source = experiment.extras["data"]
+    plain = _plain_folder(experiment)
+    if source is None:
+        return plain
+    ours = plain.name == experiment.name or plain.name.startswith(f"{experiment.name}-")  # the sample's
+    if not ours and _free_for(plain, _about(experiment)):
+        return plain
+    return plain.with_name(f"{plain.name}-{_short(_about(experiment))}")
+
+
+def _plain_folder(experiment: Experiment) -> Path:
     source, profile = experiment.extras["data"], experiment.profile.name
     if source is None:
         return experiment.out / (experiment.name if profile == "embedded" else f"{experiment.name}-{profile}")
-    name = Path(source).name
-    return experiment.out / name.removesuffix(files.suffix(name) or "")
+    name = Path(source).resolve().name if Path(source).exists() else Path(source).name
+    return experiment.out / (name[: len(name) - len(files.suffix(name) or "")] or "data")
+
+
+def _about(experiment: Experiment) -> dict[str, str]:
+    """What the results are of: the data, by their place or else their content, and the columns that are read."""
+    source = experiment.extras["data"]
+    place = Path(source)
+    about = {"data": str(place.resolve()) if place.exists() else source}
+    return about | {name: experiment.extras[name] for name in ("text", "label")}
+
+
+def _short(about: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _free_for(place: Path, about: dict[str, str]) -> bool:
+    """Whether the folder is not there, is empty, or holds results of the same."""
+    if not os.path.lexists(place) or (place.is_dir() and not any(place.iterdir())):
+        return True
+    noted = read_json(place / NOTE)
+    version = noted.pop("sha256", None)
+    if noted == about:
+        return True
+    moved = {name: about[name] for name in ("text", "label")} == {name: noted.get(name) for name in ("text", "label")}
+    return moved and Path(about["data"]).exists() and storage.content_hash(about["data"]) == version
+
+
+def _claimed(experiment: Experiment) -> Path:
+    """``folder``, with a note of what the results in it are of, before the first of them."""
+    place = folder(experiment)
+    if experiment.extras["data"] is None:
+        return place
+    about = _about(experiment)
+    note = json.dumps(about | {"sha256": _version(about["data"])}, indent=1) + "\n"
+    if not storage.create(place / NOTE, note):
+        place = folder(experiment)  # another process may have been first
+        storage.write_text(place / NOTE, note)
+    return place
+
+
+def _version(source: str) -> str | None:
+    return storage.content_hash(source) if Path(source).exists() else None
 
 
 def locate(experiment: Experiment) -> tuple[Path, str | None]:
@@ -84,14 +104,25 @@ def locate(experiment: Experiment) -> tuple[Path, str | None]:
     source, test = experiment.extras["data"], experiment.extras["test"]
     if source is None:
         return _sample(experiment)
-    given = [Path(path).absolute().parent for path in (source, test) if path and files.suffix(path)]
-    if folder(experiment) in given:
-        raise ParameterError(f"out: results would go among the data, to {folder(experiment)}; name another folder")
+    for given in (source, test):
+        if given is not None and any(_among(place, given) for place in (_plain_folder(experiment), folder(experiment))):
+            place = _plain_folder(experiment).resolve()
+            raise ParameterError(f"out: results would go among the data, to {place}; name another folder")
     return (Path(source) if files.suffix(source) else _fetched(experiment, source, "train")), test
 
 
+def _among(place: Path, given: str) -> bool:
+    """Whether ``place`` is the folder of the file ``given``, or in the folder ``given``."""
+    if files.suffix(given):
+        return storage.same_place(place, Path(given).resolve().parent) or storage.same_place(place, Path(given).parent)
+    return Path(given).is_dir() and storage.inside(place, given)
+
+
 def _fetched(experiment: Experiment, source: str, split: str) -> Path:
-    target = folder(experiment) / f"{re.sub(r'[^0-9A-Za-z._-]+', '--', source).strip('-')}.{split}.parquet"
+    """A split as a Parquet file; a local folder's has its content's hash in the name, so it is never an old state."""
+    local = Path(source).is_dir()
+    name = f"{Path(source).resolve().name}-{storage.content_hash(source)}" if local else source
+    target = _claimed(experiment) / f"{re.sub(r'[^0-9A-Za-z._-]+', '--', name).strip('-')}.{split}.parquet"
     hub.fetch_file(source, split, target)
     return target
 
@@ -165,7 +196,7 @@ def learn(experiment: Experiment, texts: Examples) -> LearnedWeights:
         return learn_weights(
             texts,
             device=experiment.device,
-            checkpoint=folder(experiment) / f"checkpoint-{run}.safetensors",
+            checkpoint=_claimed(experiment) / f"checkpoint-{run}.safetensors",
             progress="weights" if show.attended() else None,
             **settings,
         )
