@@ -67,7 +67,8 @@ def resample(rows: Sequence[Array], *, paired: bool, rng: np.random.Generator) -
     seeds = len(rows[0])
     of_items = _resample_items(np.stack([row.sum(axis=0) for row in rows]), rng) / seeds
     means = np.stack([row.mean(axis=1) for row in rows], axis=1)
-    return 100.0 * (of_items + (_seed_weights(seeds, rng) - 1 / seeds) @ means)
+    resampled: Array = 100.0 * (of_items + (_seed_weights(seeds, rng) - 1 / seeds) @ means)
+    return resampled
 
 
 def interval(resampled: Array) -> tuple[float, float]:
