@@ -1,4 +1,4 @@
-"""How exact is the meta-gradient along a real run, and do the learned weights notice?
+"""How exact is the meta-gradient along a real run, and do its errors change the learned weights?
 
 ``python -m benchmarks.accuracy [--data FILE] [--rows N] [--compare]``
 
@@ -70,14 +70,14 @@ def exact_derivative(model: BiLSTM, sample: Encoded, outer_set: Encoded) -> Tens
 
 
 def outer_rows(rows: int, *, size: int, seed: int) -> np.ndarray:
-    """The rows that Algorithm 1 draws as its outer set."""
+    """The rows that Algorithm 1 draws as the outer set."""
     return np.random.default_rng(derived_seed(seed, 0)).choice(rows, min(size, rows), replace=False)
 
 
 def along_a_run(
     training: TrainingSet, *, check_rows: int, outer_size: int, iterations: Sequence[int], seed: int
 ) -> list[dict[str, object]]:
-    """One entry for each wanted iteration and each way to the derivative, errors as in ``Errors``."""
+    """One entry per iteration of ``iterations`` and method for the derivative, with errors as in ``Errors``."""
     data = training.encoded
     tam = bilstm(training, seed)
     settings = reweight.Bilevel(outer_size=outer_size, iterations=max(iterations))

@@ -1,8 +1,8 @@
 """Training sets for the benchmarks: a file's rows, and beyond them (or without one) rows drawn at random.
 
 What a batch costs depends on its lengths and its word numbers only, so drawn rows stand in for texts. They are drawn
-from a length distribution and, for each label, a word distribution: words tell the label, though not surely, and the
-TAM has something to learn.
+from a length distribution and, for each label, a word distribution: words indicate the label, though not with
+certainty, so that the TAM has something to learn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LABEL_NAMES = ("negative", "positive")
 DRAWN_ROWS = 10_000
 WORDS = 29_000  # vocabulary of drawn rows, special tokens included
 LOG_MEAN, LOG_DEVIATION, SHORTEST, LONGEST = 3.18, 0.56, 10, 91  # log-normal lengths, mean 28: GPT2-XL's reviews
-TILT = 1.5  # how much likelier a label's own half of the words is under that label
+TILT = 1.5  # how much likelier a label's half of the words is under that label
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class TrainingSet:
 def training_set(file: str | Path | None, rows: int | None, *, device: str = "cpu", seed: int = 0) -> TrainingSet:
     """``rows`` rows of ``file`` (JSONL with the labels of ``LABEL_NAMES``; ``None``: drawn rows, 10,000 by default).
 
-    ``rows`` of ``None`` are all of the file's, and more than it holds are made up as ``from_texts`` says. Raises
+    ``rows=None`` takes the whole file; rows beyond it are drawn as in ``from_texts``. Raises
     ``DataError`` or ``DataMissing`` for an unusable file.
     """
     if file is not None:
@@ -48,9 +48,9 @@ def training_set(file: str | Path | None, rows: int | None, *, device: str = "cp
 
 
 def from_texts(texts: Examples, rows: int | None = None, *, device: str = "cpu", seed: int = 0) -> TrainingSet:
-    """``rows`` of ``texts``, all by default: fewer are a random selection, more are drawn from their lengths and words.
+    """``rows`` of ``texts``, by default all: fewer are selected at random, further ones drawn from lengths and words.
 
-    The vocabulary is that of all ``texts``, whatever ``rows``.
+    The vocabulary is that of all ``texts``, for any ``rows``.
     """
     rng = np.random.default_rng(seed)
     vocabulary = Vocabulary.build(texts)
@@ -81,7 +81,7 @@ def _lengths(rng: np.random.Generator) -> np.ndarray:
 
 
 def _zipf() -> np.ndarray:
-    """(2, WORDS) relative frequencies: 1 / rank, tilted to even words under one label and odd ones under the other."""
+    """(2, WORDS) relative frequencies: 1 / rank, tilted towards even words under one label and odd under the other."""
     words = np.arange(WORDS)
     frequencies = np.where(words < len(SPECIALS), 0.0, 1.0 / np.maximum(words - len(SPECIALS) + 1, 1))
     return np.stack([frequencies * np.where(words % 2 == label, TILT, 1.0) for label in range(2)])

@@ -3,10 +3,10 @@
 ``python -m benchmarks.generate [--model small|gpt2-xl] [--device cpu|cuda] [--texts N] [--threads T] [--json FILE]``
 
 A GPT-2 with random weights and a vocabulary in which one token in 30 closes the quotation mark, so that texts end after
-some 30 to 40 tokens on average, some after 3 and some at the limit of 100, as a PLM's do. Both write as many texts for
-the same prompts with the same nucleus, in turn in one process; a token counts if it is one up to the closing mark. The
-pipeline stops a sequence there too (those tokens are its ``eos_token_id``), but waits for the longest of its batch.
-``gpt2-xl`` has the real one's sizes and bfloat16 weights; ``small`` is for CPUs.
+some 30 to 40 tokens on average, some after 3 and some at the limit of 100, as a PLM's do. Both write the same number
+of texts for the same prompts with the same nucleus, taking turns in one process; only tokens up to the closing mark
+count. The pipeline stops a sequence there too (those tokens are its ``eos_token_id``), but waits for the longest of its
+batch. ``gpt2-xl`` has the real model's sizes and bfloat16 weights; ``small`` is for CPUs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def random_plm(size: str, device: str) -> tuple[GPT2LMHeadModel, PreTrainedToken
     words = [f"w{i}{QUOTE if i % STOP_EVERY == STOP_EVERY - 1 else ''}" for i in range(SIZES[size]["vocab_size"])]
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=words[0]))
     tokenizer.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
-    # A head of larger weights: peaked distributions, whose nucleus holds tens of tokens, as a trained model's.
+    # Larger weights in the head give peaked distributions, whose nucleus holds tens of tokens, as in a trained model.
     config = GPT2Config(**SIZES[size], n_positions=256, initializer_range=0.2, bos_token_id=0, eos_token_id=None)
     torch.manual_seed(0)
     model = GPT2LMHeadModel(config).eval()
@@ -52,7 +52,7 @@ def random_plm(size: str, device: str) -> tuple[GPT2LMHeadModel, PreTrainedToken
 
 
 def prompts(texts: int, tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """As many prompts, of different lengths."""
+    """``texts`` prompts of different lengths."""
     random = torch.Generator().manual_seed(1)
     lengths = torch.randint(PROMPT_WORDS[0], PROMPT_WORDS[1] + 1, (texts,), generator=random).tolist()
     return [
@@ -83,7 +83,7 @@ def theirs(pipe: Any, texts: list[str], batch_size: int, stops: list[int]) -> in
 
 
 def compare(size: str, device: str, texts: int, repeats: int) -> dict[str, Any]:
-    """Useful new tokens a second (medians): ours and the pipeline's by batch size, and the ratio of the best."""
+    """Useful new tokens per second (medians): ours and the pipeline's by batch size, and the ratio of the best."""
     model, tokenizer = random_plm(size, device)
     tokenizer.padding_side = "left"
     written = prompts(texts, tokenizer)

@@ -1,4 +1,4 @@
-"""Does it pay to train several replicas of the BiLSTM as one, their matrix products grouped?
+"""Is it faster to train several replicas of the BiLSTM as one, with grouped matrix products?
 
 ``python -m benchmarks.grouped [--replicas R] [--device cpu|cuda] [--threads T] [--steps N]``
 
@@ -6,7 +6,7 @@ A step at batch 32 leaves a GPU mostly idle; three seeds, tasks or outer losses 
 step of each replica as the reweighter does (fused LSTM kernels; on CUDA captured graphs). ``grouped`` stacks their
 parameters and makes all steps at once: batched matrix products, a recurrence in plain PyTorch (no fused kernel takes
 stacked weights), one Adam; on CUDA in one captured graph. Both make the same steps on the same batches: the largest
-difference between two parameters afterwards is printed with the milliseconds, which are of all replicas together.
+difference between two parameters afterwards is printed with the milliseconds, which are for all replicas together.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def grouped_step(model: GroupedBiLSTM, data: Encoded) -> Callable[[Tensor, int],
     def step(rows: Tensor, width: int) -> None:
         batches = [data.gather(own, width) for own in rows]
         labels = torch.stack([batch.labels for batch in batches])
-        # The sum over replicas of each one's mean: their parameters do not meet.
+        # Sum the replicas' mean losses: they share no parameters.
         loss = replicas * F.cross_entropy(model(batches).flatten(0, 1), labels.flatten())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

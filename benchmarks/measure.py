@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def clock(device: torch.device) -> float:
-    """``time.perf_counter()`` once the device has done all it was given."""
+    """``time.perf_counter()`` once the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -37,16 +37,16 @@ def _forget_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        with suppress(OSError, AttributeError):  # what glibc keeps of freed memory is not the next one's
+        with suppress(OSError, AttributeError):  # freed memory that glibc keeps must not count next time
             ctypes.CDLL(None).malloc_trim(0)
-        with suppress(OSError):  # only Linux can forget; elsewhere the peak is that of everything so far
+        with suppress(OSError):  # only Linux can reset the peak; elsewhere it is that of everything so far
             Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    with suppress(OSError):  # first choice: getrusage never reports less than the process that started this one had
+    with suppress(OSError):  # preferred: getrusage never reports less than the parent process's peak
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 2**10

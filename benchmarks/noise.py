@@ -2,12 +2,12 @@
 
     python -m benchmarks.noise DIR [--tasks ag_news sst2] [--seeds 1 2 3 4 5] [--csv FILE]
 
-For each task of the data folder DIR, up to 3,000 gold training rows get label flips (uniform at 20, 30 and 40 %, class-
-dependent at 30 %). Both methods see the same noisy labels and the same vectors (frozen MiniLM). Reported: how well the
-scores tell right labels from flipped ones (AUC), the test accuracy of scikit-learn's logistic regression on the vectors,
-and CPU seconds without the embedding, which both need. cleanlab is used as its documentation says: five-fold predicted
-probabilities, ``find_label_issues``, training on the rows without an issue. Test rows only report: nothing is chosen by
-them.
+For each task of the data folder DIR, up to 3,000 gold training rows get label flips (uniform at 20, 30 and 40 %,
+class-dependent at 30 %). Both methods see the same noisy labels and the same vectors (frozen MiniLM). Reported: how
+well the scores tell right labels from flipped ones (AUC), the test accuracy of scikit-learn's logistic regression on
+the vectors, and CPU seconds without the embedding, which both need. cleanlab is used as documented: five-fold
+predicted probabilities, ``find_label_issues``, training on the rows without an issue. Test rows are only reported on:
+nothing is chosen by them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NOISES: dict[str, Callable[[int], np.ndarray]] = {
 
 
 def some(texts: Examples, rows: int) -> Examples:
-    """At most ``rows`` of them, drawn with a fixed seed."""
+    """At most ``rows`` of ``texts``, drawn with a fixed seed."""
     return texts.select(np.sort(np.random.default_rng(0).permutation(len(texts))[:rows]))
 
 
@@ -67,7 +67,7 @@ def cleanlab(features: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.nd
 
 
 def measured(clean: Examples, test: Examples, seeds: Sequence[int]) -> Iterator[dict[str, object]]:
-    """One line a noise and seed."""
+    """One line per noise and seed."""
     features, held_out = vectors(clean), (vectors(test), test.labels)
     best = accuracy(features, clean.labels, held_out)
     for noise, transition in NOISES.items():
@@ -112,7 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         for line in measured(some(train, options.rows), some(test, TEST_ROWS), options.seeds):
             lines.append({"task": task} | line)
-        print(pd.DataFrame(lines).drop(columns="seed").groupby(["task", "noise"], sort=False).mean().round(3), flush=True)
+        means = pd.DataFrame(lines).drop(columns="seed").groupby(["task", "noise"], sort=False).mean()
+        print(means.round(3), flush=True)
         if options.csv is not None:
             pd.DataFrame(lines).to_csv(options.csv, index=False, float_format="%.4f")
 

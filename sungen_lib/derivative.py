@@ -1,6 +1,6 @@
 """Line 4 of Algorithm 1: the gradient of the outer loss, and the derivative of every sample's loss along it.
 
-The meta-gradient of Eqn. 11, taken at the trained parameters and with its sign, is
+The meta-gradient of Eqn. 11, taken at the trained parameters and with its minus sign, is
 
     g_i = d/dw_i L_robust(theta - lr * grad sum_j w_j l_j(theta) / S) = -(lr / S) <v, grad l_i(theta)>,   S = sum_j w_j,
 
@@ -26,8 +26,8 @@ from sungen_lib.losses import Loss, cross_entropy, reverse_cross_entropy
 from sungen_lib.models import BiLSTM, Encoder
 
 METHODS = ("difference", "dual", "double_backward")
-RADIUS = 0.002  # length of the central difference's step in parameter space: below is rounding, above truncation
-GUARD_ROWS, GUARD_LIMIT = 1024, 1e-3  # rows that the difference is checked on, and the relative error it may have
+RADIUS = 0.002  # step length of the central difference: below it rounding errors dominate, above it truncation errors
+GUARD_ROWS, GUARD_LIMIT = 1024, 1e-3  # rows on which the difference is checked; its largest relative error
 
 
 def _parameters(model: nn.Module) -> dict[str, Tensor]:
@@ -40,7 +40,7 @@ def _without_dropout(model: nn.Module) -> None:
 
 
 def outer_gradient(model: nn.Module, outer_set: Samples, loss: Loss) -> tuple[dict[str, Tensor], float]:
-    """Gradient of the mean ``loss`` over ``outer_set`` by each parameter, and that mean; dropout off."""
+    """Gradient of the mean ``loss`` over ``outer_set`` by parameter name, and that mean loss; dropout is off."""
     _without_dropout(model)
     parameters = _parameters(model)
     gradient = {name: torch.zeros_like(p) for name, p in parameters.items()}
@@ -63,14 +63,15 @@ def outer_gradient(model: nn.Module, outer_set: Samples, loss: Loss) -> tuple[di
 def default_method(model: nn.Module) -> str:
     """The fastest way to the derivative whose relative error stays below 1e-3.
 
-    For an encoder the difference is not good enough: DistilBERT's classifier has a ReLU, and a step across its kink
-    costs up to a few per cent. Dual numbers take 1.7 times as long there, little beside an epoch of training.
+    For an encoder the difference is not accurate enough: DistilBERT's classifier has a ReLU, and a step across its kink
+    causes an error of up to a few per cent. There dual numbers take 1.7 times as long, little compared with an epoch of
+    training.
     """
     return "difference" if isinstance(model, BiLSTM) else "dual"
 
 
 def checked_method(method: str) -> str:
-    """``method``, if it is one of ``METHODS``; else ``ValueError``."""
+    """Return ``method`` if it is one of ``METHODS``; raise ``ValueError`` otherwise."""
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     return method
@@ -84,10 +85,10 @@ def directional(
     method: str | None = None,
     loss: Loss = cross_entropy,
 ) -> Tensor:
-    """``<direction, grad loss_i>`` for each sample, (N,) in the order of ``data``; the parameters are left as found.
+    """``<direction, grad loss_i>`` for each sample, (N,) in the order of ``data``; the parameters do not change.
 
-    ``method``: "difference" (two forward passes), "dual" (exact to rounding), "double_backward" (the textbook way,
-    slow, for tests and benchmarks), or ``None`` for ``default_method``.
+    ``method``: "difference" (two forward passes), "dual" (exact to rounding), "double_backward" (the textbook
+    method, slow, for tests and benchmarks), or ``None`` for ``default_method``.
     """
     method = checked_method(method or default_method(model))
     _without_dropout(model)
@@ -110,7 +111,7 @@ def _difference(model: nn.Module, data: Samples, direction: dict[str, Tensor], l
 
 @contextmanager
 def _restored(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """A copy of the parameters, put back to the bit at the end."""
+    """Yield a copy of the parameters; restore them bit for bit at the end."""
     start = {name: p.detach().clone() for name, p in _parameters(model).items()}
     try:
         yield start
@@ -131,7 +132,7 @@ def _losses(model: nn.Module, data: Samples, loss: Loss) -> Tensor:
     @torch.no_grad()
     def evaluate(rows: np.ndarray) -> None:
         batch = data.batch(rows)
-        # The softmax in float64: rounding it to float32 would cost half the digits of the difference.
+        # Take the softmax in float64: rounding it to float32 would cost half the digits of the difference.
         losses[torch.as_tensor(rows, device=data.device)] = loss(model(batch).double(), batch.labels)
 
     deque(over_batches(evaluate, data, model), maxlen=0)
@@ -140,7 +141,7 @@ def _losses(model: nn.Module, data: Samples, loss: Loss) -> Tensor:
 
 @contextmanager
 def _plain_attention(model: nn.Module) -> Iterator[None]:
-    """Fused attention has no forward-mode and no second derivative; training gets it back, to the bit."""
+    """Turn off fused attention, which has no forward-mode or second derivative; training uses it again afterwards."""
     if not isinstance(model, Encoder):
         yield
         return
@@ -194,7 +195,7 @@ def _jvp(function: Callable[..., Tensor], at: object, along: object) -> tuple[Te
 
 
 def _double_backward(model: nn.Module, data: Samples, direction: dict[str, Tensor], loss: Loss) -> Tensor:
-    """Differentiates the weighted gradient by the weights, as plain PyTorch would; the fused LSTMs cannot."""
+    """Differentiate the weighted gradient with respect to the weights; fused LSTMs are off, as they cannot do this."""
     derivative = torch.empty(len(data), device=data.device, dtype=next(model.parameters()).dtype)
     names, parameters = zip(*_parameters(model).items(), strict=True)
     plain = torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)
@@ -210,7 +211,7 @@ def _double_backward(model: nn.Module, data: Samples, direction: dict[str, Tenso
 
 
 class MetaGradient(NamedTuple):
-    """``values``: (N,) the derivative of the outer loss by each weight; ``outer_loss``: its mean over the outer set.
+    """``values``: (N,) derivative of the outer loss with respect to each weight; ``outer_loss``: its mean.
 
     ``guard``: the relative error of the central difference, where it was checked.
     """
@@ -221,7 +222,7 @@ class MetaGradient(NamedTuple):
 
     @property
     def inexact(self) -> bool:
-        """Whether the guard has found the difference too far off."""
+        """Whether the guard found the central difference too inaccurate."""
         return self.guard is not None and not self.guard <= GUARD_LIMIT  # NaN is inexact too
 
 
@@ -239,7 +240,7 @@ def meta_gradient(
     """g of Eqn. 11, as the module's docstring defines it, at ``model``'s parameters; ``weights``: (N,), positive sum.
 
     ``lr`` is the inner learning rate. ``method`` is ``directional``'s. With ``guard_seed``, the central difference is
-    checked on rows drawn by it, and replaced by dual numbers where it is off by more than ``GUARD_LIMIT``.
+    checked on rows drawn with it, and replaced by dual numbers if its relative error exceeds ``GUARD_LIMIT``.
     """
     method = checked_method(method or default_method(model))
     direction, value = outer_gradient(model, outer_set, outer_loss)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sungen_lib.texts.examples import Examples
 
-if TYPE_CHECKING:  # transformers, scikit-learn and datasets take seconds to import: only where they are used
+if TYPE_CHECKING:  # transformers, scikit-learn and datasets take seconds to import, so import them only where used
     from transformers import PreTrainedTokenizerBase
 
 PAD, UNKNOWN, START, SEPARATOR = 0, 1, 2, 3
@@ -24,7 +24,7 @@ MAX_LENGTH = 512  # tokens; longer texts are cut at the end (the paper states no
 class Vocabulary:
     """Lower-cased whitespace tokens, most frequent first (ties in alphabetical order), at most ``max_size``.
 
-    The choice of the authors' release; the paper does not describe its tokenizer. ``start`` puts a start token in
+    As in the authors' release; the paper does not describe its tokenizer. ``start`` puts a start token in
     front of each text, for encoders that classify from their first position.
     """
 
@@ -132,7 +132,7 @@ class Encoded:
         return self.flat, self.lengths, self.labels
 
     def gather(self, rows: Tensor, width: int) -> Batch:
-        """The batch of ``rows`` ((B,) int64, on the device), padded to ``width`` tokens; waits for nothing."""
+        """The batch of ``rows`` ((B,) int64, on the device), padded to ``width`` tokens; never waits for the device."""
         lengths = self.lengths[rows]
         columns = torch.arange(width, device=self.device)
         inside = columns < lengths[:, None]
@@ -146,7 +146,7 @@ class Encoded:
         return self.gather(torch.as_tensor(rows, device=self.device), int(self.sizes[rows].max()))
 
     def select(self, rows: np.ndarray) -> Encoded:
-        """The given rows as a set of its own."""
+        """The given rows as a separate set."""
         rows = np.asarray(rows, dtype=np.int64)
         index = torch.as_tensor(rows, device=self.device)
         sizes = self.sizes[rows]
@@ -219,7 +219,7 @@ def shuffled_batches(
     """One epoch of batches: shuffled, with texts of similar length together.
 
     Rows are shuffled, cut into pools of ``pool`` batches, sorted by length within a pool and cut into batches, whose
-    order is shuffled: little padding, and every row still meets different company each epoch.
+    order is shuffled. So there is little padding, and the rows are still grouped differently in each epoch.
     """
     order = rng.permutation(len(sizes))
     batches = []

@@ -1,6 +1,6 @@
 """SunGen's weights as a scikit-learn estimator: ``SunGenWeights().fit(texts, labels).weights_``.
 
-``sample_weight`` of any classifier takes them:
+Pass them to any classifier as ``sample_weight``:
 
     weights = SunGenWeights(random_state=0).fit(texts, labels).weights_
     LogisticRegression().fit(features, labels, sample_weight=weights)
@@ -9,10 +9,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.multiclass import check_classification_targets
 
 from sungen_lib.learn import learn_weights
 from sungen_lib.models import TamConfig
@@ -20,11 +24,12 @@ from sungen_lib.texts.examples import Examples
 
 
 class SunGenWeights(BaseEstimator):
-    """Learns one weight in [0, 1] for each labelled text; the parameters are ``learn_weights``'s.
+    """Learns one weight in [0, 1] for each labelled text; takes the parameters of ``learn_weights``.
 
-    ``tam``: the task model that steers the weights; by default one that fits the texts. ``settings``: fields of
-    ``reweight.Bilevel`` by name. ``random_state``: an integer. After ``fit``: ``weights_``, (N,) float32; ``classes_``,
-    the sorted labels; ``n_iter_``, outer iterations.
+    ``tam``: the task model that learns the weights; by default one is chosen for the texts. ``settings``: fields of
+    ``reweight.Bilevel`` by name. ``random_state``: an integer is ``learn_weights``'s seed; ``None`` or a
+    ``RandomState`` draws one. After ``fit``: ``weights_``, (N,) float32; ``classes_``, the sorted labels; ``n_iter_``,
+    outer iterations.
     """
 
     def __init__(
@@ -32,7 +37,7 @@ class SunGenWeights(BaseEstimator):
         tam: TamConfig | None = None,
         *,
         settings: Mapping[str, Any] | None = None,
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
         device: str = "cpu",
         progress: str | None = None,
     ) -> None:
@@ -42,28 +47,63 @@ class SunGenWeights(BaseEstimator):
         self.device = device
         self.progress = progress
 
-    def fit(self, texts: Sequence[str], labels: Sequence[Any]) -> Self:
-        """Learn the weights of ``texts``, N strings, with ``labels``, N values of any sortable kind.
+    def fit(self, X: Sequence[str], y: Sequence[Any]) -> Self:
+        """Learn the weights of the texts ``X``, N strings, with the labels ``y``, N values of one sortable kind.
 
-        Raises ``ValueError`` for lengths that differ, for anything but strings, and for fewer than two classes.
+        Raises ``ValueError`` if the lengths differ, if a text is not a string, if labels are missing or continuous,
+        and for fewer than two classes; ``Diverged`` if learning gives no sound weights.
         """
-        rows = list(texts)
-        self.classes_, numbers = np.unique(np.asarray(labels), return_inverse=True)
-        if len(rows) != len(numbers):
-            raise ValueError(f"{len(rows)} texts and {len(numbers)} labels")
-        if not all(isinstance(text, str) for text in rows):
-            kinds = sorted({type(text).__name__ for text in rows} - {"str"})
-            raise ValueError(f"texts must be strings, got {', '.join(kinds)}")
-        if len(self.classes_) < 2:
-            raise ValueError(f"two classes are needed, got {len(self.classes_)}")
+        texts, (classes, numbers) = _texts(X), _classes(y)
+        if len(texts) != len(numbers):
+            raise ValueError(f"{len(texts)} texts and {len(numbers)} labels")
+        if len(classes) < 2:
+            raise ValueError(f"at least two classes are needed, got {len(classes)}")
         learned = learn_weights(
-            Examples.of(rows, numbers, [str(name) for name in self.classes_]),
+            Examples.of(texts, numbers, [str(name) for name in classes]),
             tam=self.tam,
-            seed=self.random_state,
+            seed=_seed(self.random_state),
             device=self.device,
             progress=self.progress,
             **(self.settings or {}),
         )
-        self.weights_ = learned.weights
-        self.n_iter_ = len(learned.history)
+        self.classes_, self.weights_, self.n_iter_ = classes, learned.weights, len(learned.history)
         return self
+
+    def __sklearn_tags__(self) -> Tags:
+        """Strings in, not a matrix of numbers; labels are needed."""
+        tags: Tags = super().__sklearn_tags__()
+        tags.input_tags.string, tags.input_tags.two_d_array = True, False
+        tags.target_tags.required = True
+        return tags
+
+
+def _texts(values: Sequence[str]) -> list[str]:
+    """The texts as a list of plain strings."""
+    if isinstance(values, str) or getattr(values, "ndim", 1) != 1:
+        raise ValueError("texts must be a list, a one-dimensional array or a Series of strings")
+    texts = list(values)
+    if not all(isinstance(text, str) for text in texts):
+        kinds = sorted({type(text).__name__ for text in texts if not isinstance(text, str)})
+        raise ValueError(f"texts must be strings, got {', '.join(kinds)}")
+    return [str(text) for text in texts]
+
+
+def _classes(values: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted classes, (K,), and each label's index among them, (N,)."""
+    labels = np.asarray(values)
+    if labels.ndim != 1:
+        raise ValueError(f"y should be a 1d array of labels, got an array of shape {labels.shape}")
+    each = list(values)
+    if pd.isna(np.asarray(each, dtype=object)).any():
+        raise ValueError("labels are missing (NaN or None); drop these rows")
+    if len({isinstance(label, str) for label in each}) == 2:
+        raise ValueError("labels must be all strings or all numbers, not a mix")
+    check_classification_targets(labels)
+    classes, numbers = np.unique(labels, return_inverse=True)
+    return classes, numbers
+
+
+def _seed(random_state: int | np.random.RandomState | None) -> int:
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31))

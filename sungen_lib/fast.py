@@ -52,14 +52,14 @@ def denormals_are_zero() -> Iterator[None]:
 class RowwiseGradient:
     """A context in which an embedding's gradient is one tensor, written and cleared row by row.
 
-    Autograd allocates a new one each step, as large as the vocabulary, for a batch's few hundred words. The sums are
-    the same to the bit. CPU only: on CUDA clearing is fast, and ``index_add_`` has no fixed order.
+    At each step autograd would allocate a new gradient as large as the vocabulary, for a batch's few hundred words. The
+    sums are identical bit for bit. CPU only: on CUDA clearing is fast, and ``index_add_`` has no fixed order.
     """
 
     def __init__(self, embedding: nn.Embedding) -> None:
         self.embedding = embedding
         self.gradient = torch.zeros_like(embedding.weight)
-        self.looked_up: list[tuple[Tensor, Tensor]] = []  # tokens, and their vectors cut off from the embedding
+        self.looked_up: list[tuple[Tensor, Tensor]] = []  # tokens, and their vectors detached from the embedding
 
     def __enter__(self) -> None:
         self.hook = self.embedding.register_forward_hook(self._cut)
@@ -69,7 +69,7 @@ class RowwiseGradient:
         return self.looked_up[-1][1]
 
     def fill(self) -> None:
-        """After the backward pass: the gradient, to be read within the ``with``."""
+        """After the backward pass, fill in the gradient; it is valid until the ``with`` block ends."""
         for tokens, vectors in self.looked_up:
             assert vectors.grad is not None
             self.gradient.index_add_(0, tokens, vectors.grad.flatten(0, -2))
@@ -84,9 +84,9 @@ class RowwiseGradient:
 
 
 class StepGraphs:
-    """CUDA graphs of ``step(rows, width)``, one a width; the first steps and odd-sized batches run eagerly.
+    """CUDA graphs of ``step(rows, width)``, one per width; the first steps and odd-sized batches run eagerly.
 
-    ``rows``: the tensor that the graphs read, of a whole batch's shape. Widths are rounded up to ``WIDTH_STEP``.
+    ``rows``: the tensor that the graphs read, with the shape of a full batch. Widths are rounded up to ``WIDTH_STEP``.
     """
 
     WARM_UP = 3
@@ -97,7 +97,7 @@ class StepGraphs:
         self.pool: Any = None  # the graphs' shared memory
 
     def __call__(self, rows: Tensor, width: int) -> None:
-        """Make the step, in whichever way."""
+        """Make the step, by a graph or eagerly."""
         width = -(-width // WIDTH_STEP) * WIDTH_STEP
         if rows.shape != self.rows.shape or self.eager_steps < self.WARM_UP:
             self.eager_steps += 1
@@ -109,7 +109,7 @@ class StepGraphs:
         self.graphs[width].replay()
 
     def _eagerly(self, rows: Tensor, width: int) -> None:
-        # Capture wants the lazy set-up of cuDNN, cuBLAS and Adam done before, and away from the default stream.
+        # Before capture, cuDNN, cuBLAS and Adam must have done their lazy set-up, outside the default stream.
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -125,15 +125,15 @@ class StepGraphs:
 
 
 def evaluation_batch_size(data: Samples) -> int:
-    """Samples a batch where only outputs or gradients are wanted."""
+    """Samples per batch where only outputs or gradients are needed."""
     if data.device.type != "cpu" or int(data.sizes.max(initial=1)) == 1:
         return 2048
-    return 128  # more texts are slower on CPUs (page faults)
+    return 128  # larger batches are slower on CPUs (page faults)
 
 
 @contextmanager
 def limited_threads(number: int) -> Iterator[None]:
-    """Limit torch, NumPy and scikit-learn to ``number`` threads: another number can change the last bits."""
+    """Limit torch, NumPy and scikit-learn to ``number`` threads, because the number can change a result's last bits."""
     with threadpool_limits(number):
         torch.set_num_threads(number)
         yield
@@ -141,9 +141,9 @@ def limited_threads(number: int) -> Iterator[None]:
 
 @contextmanager
 def one_thread(device: torch.device) -> Iterator[int]:
-    """Torch on one thread, on CPUs; yields how many there were.
+    """Run torch on one thread (CPU only); yield the previous number of threads.
 
-    With another number the kernels may add in another order, and the last bits of a result would depend on it.
+    The kernels may add in an order that depends on the number of threads, which would change a result's last bits.
     """
     threads = torch.get_num_threads()
     if device.type == "cpu":
@@ -157,7 +157,7 @@ def one_thread(device: torch.device) -> Iterator[int]:
 def over_batches(work: Callable[[np.ndarray], T], data: Samples, model: nn.Module) -> Iterator[T]:
     """``work(batch)`` for all batches of ``data``, in their order.
 
-    On CPUs the batches of a BiLSTM run in parallel, one a thread, because one LSTM step is too small to split. Results
+    On CPUs the batches of a BiLSTM run in parallel, one per thread, because an LSTM step is too small to split. Results
     do not depend on the number of threads. Each thread has to enter ``no_grad`` itself.
     """
     batches = list(sorted_batches(data.sizes, evaluation_batch_size(data)))
@@ -172,7 +172,7 @@ def over_batches(work: Callable[[np.ndarray], T], data: Samples, model: nn.Modul
             running: deque[Future[T]] = deque()
             for rows in batches:
                 running.append(pool.submit(work, rows))
-                if len(running) >= 2 * threads:  # no more: a result may be as large as the model
+                if len(running) >= 2 * threads:  # bounded, because a result may be as large as the model
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()

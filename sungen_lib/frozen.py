@@ -1,8 +1,8 @@
 """The frozen TAM: texts as vectors of a pretrained encoder that is not trained, and a small head on top.
 
-Each text is embedded once (mean of the last layer's states, length 1; Reimers & Gurevych 2019) and the vectors are kept
-in the store, so that an epoch of the inner loop takes a fraction of a second. The head has one linear layer, or one
-hidden layer of tanh units before it.
+Each text is embedded once (mean of the last layer's states, scaled to length 1; Reimers & Gurevych 2019) and the
+vectors are kept in the store, so that an epoch of the inner loop takes a fraction of a second. The head has one linear
+layer, or one hidden layer of tanh units before it.
 """
 
 from __future__ import annotations
@@ -10,24 +10,28 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from sungen_lib.encode import encode, sorted_batches
-from sungen_lib.storage import atomic_path, set_aside, store_root
-from sungen_lib.texts import plms
-from sungen_lib.texts.examples import Examples
+from sungen_lib.encode import Batch, encode, sorted_batches
+from sungen_lib.storage import SEAL, atomic_path, is_lfs_pointer, set_aside, store_root
+from sungen_lib.texts import plms, wheels
+from sungen_lib.texts.examples import DataMissing, Examples
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH = 64  # texts embedded at once
 
@@ -42,7 +46,7 @@ class VectorBatch:
 
 @dataclass(frozen=True)
 class Vectors:
-    """A set of texts as vectors, (N, D) float32, on one device; what ``Encoded`` is for tokens."""
+    """A set of texts as vectors, (N, D) float32, on one device; the counterpart of ``Encoded`` for tokens."""
 
     vectors: Tensor
     labels: Tensor
@@ -66,7 +70,7 @@ class Vectors:
         return self.vectors, self.labels
 
     def gather(self, rows: Tensor, width: int) -> VectorBatch:
-        """The batch of ``rows``, (B,) int64 on the device; ``width`` is that of texts and does not matter here."""
+        """The batch of ``rows``, (B,) int64 on the device; ``width``, a number of tokens, is ignored here."""
         return VectorBatch(self.vectors[rows], self.labels[rows])
 
     def batch(self, rows: np.ndarray) -> VectorBatch:
@@ -84,7 +88,7 @@ class Vectors:
 
 
 class Head(nn.Module):
-    """A linear classifier of vectors that starts at zero, or one with ``hidden`` tanh units before it."""
+    """A linear classifier of vectors that starts at zero, or one after a layer of ``hidden`` tanh units."""
 
     def __init__(self, width: int, classes: int, *, hidden: int = 0) -> None:
         super().__init__()
@@ -107,7 +111,7 @@ class Head(nn.Module):
 
 
 class Embedder:
-    """Texts to ``Vectors`` by one encoder, which is loaded when the first texts are not in the store."""
+    """Turns texts into ``Vectors`` by one encoder, which is loaded only if their vectors are not in the store."""
 
     def __init__(self, path: str, *, max_length: int) -> None:
         self.path, self.max_length = path, max_length
@@ -115,65 +119,137 @@ class Embedder:
     @property
     def width(self) -> int:
         """Length of a vector, D."""
-        from transformers import AutoConfig
-
-        name, revision = plms.pretrained(self.path)
-        return int(AutoConfig.from_pretrained(name, revision=revision).hidden_size)
+        return int(self._config().hidden_size)
 
     def vectors(self, texts: Examples, *, device: str | torch.device = "cpu") -> Vectors:
-        """``texts`` as vectors; embedded once for each encoder and text length."""
+        """``texts`` as vectors; embedded once for each encoder and text length.
+
+        Raises ``ValueError``, one sentence, for an encoder that cannot be loaded, and ``DataMissing`` for a wheel that
+        is not available.
+        """
         place = store_root() / "vectors" / f"{self._name(texts)}.safetensors"
         found = _stored(place)
         if found is None:
             found = self._embed(texts, device)
+            if not bool(torch.isfinite(found).all()):
+                raise ValueError(f"the encoder {self.path!r} makes vectors that are not finite; its weights are bad")
             with atomic_path(place) as temporary:
-                save_file({"vectors": found.cpu()}, temporary)
+                save_file({"vectors": found}, temporary, {SEAL: _seal(found)})
         labels = torch.as_tensor(texts.labels, device=device)
         return Vectors(found.to(device), labels, len(texts.label_names))
 
     def _name(self, texts: Examples) -> str:
-        """A hash of everything that decides the vectors: labels do not."""
-        about = [plms.identity(self.path), self.max_length, texts.texts, texts.pairs]
+        """A hash of everything that decides the vectors; labels do not."""
+        about = [self._identity(), self.max_length, texts.texts, texts.pairs]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:20]
+
+    def _identity(self) -> str:
+        """What decides the encoder: for a folder its files' content, for a hub id also the commit."""
+        if wheels.is_wheel(self.path):
+            return plms.identity(self.path)
+        name, _ = plms.pretrained(self.path)
+        if Path(name).is_dir():
+            return f"@{plms.content_hash(name)}"
+        return f"{self.path} {self._config()._commit_hash}"
+
+    def _config(self) -> PreTrainedConfig:
+        from transformers import AutoConfig
+
+        name, revision = plms.pretrained(self.path)
+        with _one_sentence(self.path):
+            config: PreTrainedConfig = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+            return config
 
     @torch.inference_mode()
     def _embed(self, texts: Examples, device: str | torch.device) -> Tensor:
+        """(N, D) on the CPU: for each text the mean of the last layer's states, scaled to length 1."""
         model, tokenizer = _encoder(self.path)
         model.to(device).eval()  # type: ignore[arg-type]  # a wrapper hides .to's signature
-        limit = min(self.max_length, int(model.config.max_position_embeddings))
+        limit = min(self.max_length, tokenizer.model_max_length, _positions(model))
         data = encode(texts, tokenizer, max_length=limit, device=device)
         result = torch.empty(len(texts), model.config.hidden_size)
         batches = list(sorted_batches(data.sizes, BATCH))
-        for rows in tqdm(batches, desc="embedding", unit="batch", leave=False, disable=len(batches) < 8):
-            batch = data.batch(rows)
-            mask = (torch.arange(batch.tokens.shape[1], device=data.device) < batch.lengths[:, None]).float()
-            inputs: dict[str, Any] = {"input_ids": batch.tokens, "attention_mask": mask.long()}
-            if batch.segments is not None:
-                inputs["token_type_ids"] = batch.segments
-            states = model(**inputs).last_hidden_state
-            mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-            result[torch.as_tensor(rows)] = nn.functional.normalize(mean, dim=1).float().cpu()
+        hidden = len(batches) < 8 or bool(os.environ.get("TQDM_DISABLE"))
+        for rows in tqdm(batches, desc="embedding", unit="batch", leave=False, disable=hidden):
+            result[torch.as_tensor(rows)] = _means(model, data.batch(rows)).float().cpu()
         return result
 
 
+def _means(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """(B, D) means scaled to length 1; padding is ignored."""
+    columns = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
+    mask = (columns < batch.lengths[:, None]).float()
+    inputs: dict[str, Any] = {"input_ids": batch.tokens, "attention_mask": mask.long()}
+    if batch.segments is not None:
+        inputs["token_type_ids"] = batch.segments
+    states = model(**inputs).last_hidden_state
+    mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    return nn.functional.normalize(mean, dim=1)
+
+
+def _positions(model: PreTrainedModel) -> int:
+    """The longest text the model takes; RoBERTa models number positions after that of the padding."""
+    number = int(getattr(model.config, "max_position_embeddings", None) or sys.maxsize)
+    tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
+    paddings = [table.padding_idx for table in tables if isinstance(table, nn.Embedding)]
+    return number - max((padding + 1 for padding in paddings if padding is not None), default=0)
+
+
 def _encoder(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The encoder and its tokenizer; ``ValueError``, one sentence, where there is none."""
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # of reading the weights: a moment
+    disable_progress_bar()  # the bar for reading the weights, which takes a moment
     name, revision = plms.pretrained(path)
-    tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
-    model = AutoModel.from_pretrained(
-        name, revision=revision, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-    )
+    with _one_sentence(path):
+        if any(is_lfs_pointer(file) for file in Path(name).glob("*.safetensors")):
+            raise ValueError("its weights are a Git LFS pointer, not the file itself; fetch it (git lfs pull)")
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+        if plms.has_no_words(tokenizer):
+            raise ValueError("save its tokenizer beside it")
+        model, loaded = AutoModel.from_pretrained(
+            name,
+            revision=revision,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        if missing := sorted(key for key in loaded["missing_keys"] if "pooler" not in key):
+            raise ValueError(f"its weights lack {missing[0]}, which would be random numbers")
     return model, tokenizer
 
 
+@contextmanager
+def _one_sentence(path: str) -> Iterator[None]:
+    """Turn what transformers raises for a model that cannot be loaded into a ``ValueError`` of one sentence."""
+    try:
+        yield
+    except DataMissing:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"no encoder could be loaded from {path!r}: {reason}") from None
+
+
+def _seal(vectors: Tensor) -> str:
+    """SHA-256: safetensors would not notice a changed number."""
+    return hashlib.sha256(vectors.contiguous().numpy().tobytes()).hexdigest()
+
+
 def _stored(place: Path) -> Tensor | None:
+    """The vectors that were saved there; a damaged file is set aside."""
     if not place.is_file():
         return None
     try:
-        return load_file(place)["vectors"]
-    except (SafetensorError, KeyError, OSError) as error:
-        set_aside(place, str(error))
-        return None
+        with safe_open(place, "pt") as file:
+            vectors: Tensor = file.get_tensor("vectors")
+            seal = (file.metadata() or {}).get(SEAL)
+        if seal == _seal(vectors):
+            return vectors
+        why = "its content does not match its checksum"
+    except (SafetensorError, OSError) as error:
+        why = str(error)
+    set_aside(place, why)
+    return None

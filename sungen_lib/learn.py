@@ -25,15 +25,15 @@ from sungen_lib.reweight import Bilevel, Iteration, OuterSets, State, iterations
 from sungen_lib.seeds import derived_seed
 from sungen_lib.storage import SEAL, atomic_path
 from sungen_lib.texts.examples import Examples
-from sungen_lib.train import Diverged
+from sungen_lib.train import Diverged, predict
 
 CHECKPOINT_SECONDS = 20.0
-PILOT = 10  # iterations for each rate that ``choose_outer_lr`` tries
+PILOT = 10  # iterations that ``choose_outer_lr`` runs for each rate
 
 
 @dataclass
 class LearnedWeights:
-    """``weights``: (N,) float32 in [0, 1]; ``snapshots``: iteration -> (N,); ``history``: one entry an iteration."""
+    """``weights``: (N,) float32 in [0, 1]; ``snapshots``: iteration -> (N,); ``history``: one entry per iteration."""
 
     weights: np.ndarray
     snapshots: dict[int, np.ndarray]
@@ -47,7 +47,7 @@ class LearnedWeights:
         )
 
     def _repr_html_(self) -> str:
-        """The same, and a histogram in ten bars."""
+        """The same as ``repr``, with a histogram of ten bars."""
         counts = np.histogram(self.weights, bins=10, range=(0, 1))[0].tolist()
         return show.table(["0", "samples by weight", "1"], [["", show.bars(counts), ""]], caption=repr(self))
 
@@ -65,20 +65,20 @@ def learn_weights(
     progress: str | None = None,
     **settings: Any,
 ) -> LearnedWeights:
-    """Learn one weight for each text (Algorithm 1): the higher, the more its label is to be trusted.
+    """Learn one weight for each text (Algorithm 1): the higher, the more trustworthy its label.
 
-    ``tam``: the task model; ``TamConfig()`` is the paper's BiLSTM. Text length, inner epochs, learning rate and batch
-    size are its own. By default ``choice.fitting`` picks one, with its settings. ``settings`` are fields of
-    ``reweight.Bilevel`` and come first. ``outer_set``: texts for the outer loss
-    instead of a part of ``texts``. ``seed`` decides the TAM's initial parameters (with ``initialisations`` above 1,
-    several take turns), the outer set and the order of batches.
+    ``tam``: the task model; ``TamConfig()`` is the paper's BiLSTM. It sets text length, inner epochs, learning rate
+    and batch size. By default ``choice.fitting`` picks a TAM and settings for it. ``settings`` are fields of
+    ``reweight.Bilevel`` and take precedence. ``outer_set``: texts for the outer loss instead of a part of ``texts``.
+    ``seed`` decides the TAM's initial parameters (with ``initialisations`` above 1, several take turns), the outer set
+    and the order of batches.
 
-    ``snapshots``: iterations whose weights are kept. ``checkpoint``: a file in which work is saved on the way; the same
-    call goes on from there, to the identical result. ``progress`` names the bar, ``None`` hides it.
+    ``snapshots``: iterations whose weights are kept. ``checkpoint``: a file in which progress is saved; the same call
+    resumes from it, with identical results. ``progress`` names the bar, ``None`` hides it.
 
-    Raises ``Diverged`` where weights collapse or numbers are not finite, ``ValueError`` for impossible settings and for
-    the checkpoint of another run. Warns where the TAM has learned nothing, and where the weights say little but which
-    label a text has.
+    Raises ``Diverged`` if weights collapse or numbers are not finite, ``ValueError`` for impossible settings and for
+    the checkpoint of another run. Warns if the TAM has learned nothing, and if the weights say little beyond
+    which label a text has.
     """
     fitting: dict[str, Any] = {}
     if tam is None:
@@ -92,7 +92,7 @@ def learn_weights(
         for state in iterations(train_set, tams, bilevel, outer_set=outer, seed=seed, state=saved.state):
             saved.after_iteration(last=state.done == bilevel.iterations)
             if state.done == 1:
-                choice.warn_if_at_chance(state.history[0].train_accuracy, texts.labels)
+                choice.warn_if_at_chance(predict(tams[0], train_set).argmax(-1).cpu().numpy(), texts.labels)
             bar.set_postfix(outer_loss=f"{state.history[-1].outer_loss:.3f}", refresh=False)
             bar.update()
     learned = saved.learned()
@@ -104,13 +104,15 @@ def _prepared(
     tam: TamConfig, texts: Examples, initialisations: int, *, seed: int, device: str
 ) -> tuple[list[nn.Module], Samples, Any]:
     """The TAM from each initialisation, the encoded texts, the tokenizer."""
+    if initialisations < 1:
+        raise ValueError(f"initialisations must be positive, got {initialisations}")
     model, train_set, tokenizer = tam.prepare(texts, seed=seed, device=device)
     others = [derived_seed(seed, 3, number) for number in range(1, initialisations)]
     return [model, *(tam.build(tokenizer, train_set.classes, seed=other) for other in others)], train_set, tokenizer
 
 
 def choose_outer_lr(texts: Examples, rates: Sequence[float], *, pilot: int = PILOT, **settings: Any) -> float:
-    """The rate with the lowest outer loss at the end of ``pilot`` iterations (mean of the last three).
+    """The rate with the lowest outer loss after ``pilot`` iterations (mean over the last three).
 
     Appendix F.2 chooses among 0.25, 0.1 and 0.01 by whether the outer loss falls steadily, judged by eye. Here, too,
     only synthetic samples decide. ``settings`` are ``learn_weights``'s. Raises ``Diverged`` if every rate diverges.
@@ -125,12 +127,12 @@ def choose_outer_lr(texts: Examples, rates: Sequence[float], *, pilot: int = PIL
         else:
             ends[rate] = float(np.mean([iteration.outer_loss for iteration in learned.history[-3:]]))
     if not ends:
-        raise Diverged(f"no outer rate of {', '.join(map(str, rates))} will do: {reason}")
+        raise Diverged(f"every outer rate of {', '.join(map(str, rates))} diverges: {reason}")
     return min(ends, key=ends.__getitem__)
 
 
 class _Saved:
-    """The state of a run with its snapshots, and the checkpoint that both are saved in, if there is one."""
+    """A run's state and snapshots, and the checkpoint file, if any, in which both are saved."""
 
     def __init__(self, path: str | Path | None, state: State, snapshots: Sequence[int]) -> None:
         self.path, self.state, self.wanted = None if path is None else Path(path), state, set(snapshots)
@@ -141,7 +143,7 @@ class _Saved:
     def resume(
         self, bilevel: Bilevel, train_set: Samples, outer_set: Samples | None, tams: Sequence[nn.Module], seed: int
     ) -> None:
-        """Go on from the checkpoint, if it exists and is of the same run; else ``ValueError``."""
+        """Resume from the checkpoint if there is one; raise ``ValueError`` if it belongs to another run."""
         if self.path is None:
             return
         self.identity = _identity(bilevel, train_set, outer_set, tams, seed)
@@ -163,7 +165,7 @@ class _Saved:
         self.snapshots = _snapshots(tensors)
 
     def after_iteration(self, *, last: bool) -> None:
-        """Keep the weights if a snapshot is wanted; save now and then, and at the end."""
+        """Keep the weights if a snapshot is wanted; save from time to time and at the end."""
         if self.state.done in self.wanted:
             self.snapshots[self.state.done] = self.state.weights.cpu().numpy()
         if self.path is not None and (last or time.perf_counter() - self.time > CHECKPOINT_SECONDS):
@@ -189,17 +191,17 @@ class _Saved:
 def _identity(
     bilevel: Bilevel, train_set: Samples, outer_set: Samples | None, tams: Sequence[nn.Module], seed: int
 ) -> dict[str, object]:
-    """Everything that decides a run but its number of iterations."""
+    """Everything that decides a run, except its number of iterations."""
     plain = ("outer_lr", "inner_epochs", "inner_lr", "batch_size", "precision", "guard_every")
     identity: dict[str, object] = {"seed": seed, **{name: getattr(bilevel, name) for name in plain}}
     identity["method"] = bilevel.method or default_method(tams[0])
-    # Options beyond the paper are named only where they are used, so that older checkpoints go on.
+    # Options beyond the paper are named only if used, so that older checkpoints can still be resumed.
     if bilevel.outer_draw != "once":
         identity |= {"outer_draw": bilevel.outer_draw, "outer_size": bilevel.outer_size}
     for option in ("centred", "balanced"):
         if getattr(bilevel, option):
             identity[option] = True
-    # A function has no name to rely on, but its value at some logits tells it from others.
+    # A function's name is not reliable, but its values at some logits identify it.
     identity["outer_loss"] = round(float(bilevel.outer_loss(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))), 6)
     identity["digest"] = _digest(train_set, OuterSets(train_set, outer_set, bilevel, seed).of(1)[0], tams)
     return identity
@@ -245,7 +247,7 @@ def _snapshots(tensors: dict[str, Tensor]) -> dict[int, np.ndarray]:
 def load_weights(path: str | Path) -> LearnedWeights:
     """The weights, snapshots and history that ``learn_weights(checkpoint=path)`` saved.
 
-    Raises ``ValueError`` for a file that holds none.
+    Raises ``ValueError`` if the file holds none.
     """
     about, tensors = _read_checkpoint(path)
     history = [Iteration(**entry) for entry in about["history"]]

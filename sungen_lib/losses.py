@@ -34,7 +34,7 @@ def reverse_cross_entropy(logits: Tensor, labels: Tensor, *, log_zero: float = -
 
 
 def mean_absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
-    """``sum_k |p_k - q_k| = 2 (1 - p_y)`` (Ghosh et al. 2017); in [0, 2]. Reverse cross-entropy up to a factor."""
+    """``sum_k |p_k - q_k| = 2 (1 - p_y)`` (Ghosh et al. 2017); in [0, 2]. Proportional to reverse cross-entropy."""
     return 2.0 * (1.0 - _label_probability(logits, labels))
 
 

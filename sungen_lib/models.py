@@ -4,7 +4,7 @@ bag of words and word pairs, and a head on a frozen encoder (``frozen``)."""
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
@@ -25,10 +25,10 @@ Tokenizer: TypeAlias = "TextTokenizer | Embedder"
 class BiLSTM(nn.Module):
     """One-layer bidirectional LSTM over learned embeddings; the final states of both directions feed a linear layer.
 
-    Sizes and initialisation are those of the authors' release: embedding 100, hidden 150 a direction, all parameters
+    Sizes and initialisation are those of the authors' release: embedding 100, hidden 150 per direction, all parameters
     uniform in +-1/sqrt(2 hidden), no dropout. The two directions are two unidirectional LSTMs, the second on reversed
-    tokens, both left-aligned with the state read at the last token: equal to a packed bidirectional LSTM, and the
-    fused kernels apply.
+    tokens, both left-aligned with the state read at the last token. This equals a packed bidirectional LSTM and can
+    use the fused kernels.
     """
 
     def __init__(self, vocabulary: int, classes: int, *, embedding: int = 100, hidden: int = 150) -> None:
@@ -117,7 +117,7 @@ class Bag(nn.Module):
     """Mean of the embeddings of a text's words and word pairs, then a linear layer: fastText (Joulin et al. 2017).
 
     Word pairs share ``buckets`` embeddings by a hash. Embeddings start near 0, so that words seen once have
-    little influence. ``dropout`` falls on whole words and word pairs. Pairs of texts are one bag.
+    little influence. ``dropout`` drops whole words and word pairs. A pair of texts is one bag.
     """
 
     def __init__(self, vocabulary: int, classes: int, *, embedding: int = 100, dropout: float = 0.5) -> None:
@@ -161,7 +161,7 @@ class Encoder(nn.Module):
 
 
 class Prepared(NamedTuple):
-    """A fresh TAM, the texts it is to be trained on, encoded, and the tokenizer that test texts must go through."""
+    """A fresh TAM, its encoded training texts, and the tokenizer that test texts must go through."""
 
     model: nn.Module
     data: Samples
@@ -178,7 +178,7 @@ class TamConfig:
     ``kind``: "lstm", or "distilbert" for an encoder; beyond the paper "bag", and "frozen" for a head on an encoder that
     is not trained (``hidden`` tanh units, or 0 for a linear one). ``path`` names a pre-trained encoder, as
     ``pretrained`` reads it; without it a DistilBERT of width ``hidden``, ``layers``, ``heads`` and ``dropout`` starts
-    from random weights. ``inner_epochs`` are those of the inner loop, in each outer iteration.
+    from random weights. ``inner_epochs``: epochs of the inner loop in each outer iteration.
     """
 
     kind: str = "lstm"
@@ -200,11 +200,11 @@ class TamConfig:
         if self.kind not in KINDS:
             raise ValueError(f"unknown TAM {self.kind!r}; known: {', '.join(KINDS)}")
         if self.kind == "frozen" and self.path is None:
-            raise ValueError("a frozen TAM needs path, the encoder that is not trained")
+            raise ValueError("a frozen TAM needs path, the name of its encoder")
 
     @property
     def training(self) -> dict[str, Any]:
-        """The settings it is trained with, as every ``train`` and ``fit`` takes them."""
+        """Its training settings, as arguments of every ``train`` and ``fit``."""
         return {"epochs": self.epochs, "lr": self.lr, "batch_size": self.batch_size, "precision": self.precision}
 
     @property
@@ -215,7 +215,7 @@ class TamConfig:
 
     def tokenizer(self, train_set: Examples) -> Tokenizer:
         """What turns texts into the TAM's input: the pre-trained encoder's tokenizer, a frozen encoder as a whole, else
-        a vocabulary of the texts the TAM is trained on."""
+        a vocabulary built from the TAM's training texts."""
         if self.kind == "frozen":
             assert self.path is not None
             return Embedder(self.path, max_length=self.max_length)
@@ -245,7 +245,7 @@ class TamConfig:
         return Prepared(self.build(tokenizer, data.classes, seed=seed), data, tokenizer)
 
     def build(self, tokenizer: Tokenizer, classes: int, *, seed: int) -> nn.Module:
-        """A freshly initialised TAM on the CPU; the global random state is left as it was."""
+        """A freshly initialised TAM on the CPU; the global random state does not change."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if isinstance(tokenizer, Embedder):
@@ -274,26 +274,22 @@ class TamConfig:
             attention_dropout=self.dropout,
             seq_classif_dropout=self.dropout,
             pad_token_id=PAD,
-            num_labels=classes,  # type: ignore[call-arg]  # of the base class
+            num_labels=classes,  # type: ignore[call-arg]  # an argument of the base class
         )
-
-    def describe(self) -> dict[str, object]:
-        """The configuration as plain values, for a record."""
-        return asdict(self)
 
 
 def _pretrained(path: str, classes: int) -> PreTrainedModel:
     from transformers import AutoModelForSequenceClassification
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # one a run, of a moment each, would fill a notebook
+    disable_progress_bar()  # one short bar per run would clutter a notebook
     name, revision = pretrained(path)
     try:
         model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
             name,
             revision=revision,
             num_labels=classes,
-            ignore_mismatched_sizes=True,  # a head for other classes gives way to a fresh one
+            ignore_mismatched_sizes=True,  # replace a head for other classes by a fresh one
             dtype=torch.float32,
             use_safetensors=True,
         )

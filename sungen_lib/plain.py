@@ -6,7 +6,7 @@ the trained TAM by a loss that wrong labels disturb little, and moves each weigh
 
 ``reweight``, ``derivative`` and ``train`` compute the same several times faster; a test compares the weights.
 
-Shapes: N texts, K labels; B texts in a batch, the longest of L tokens. ``rows``, (B,) int64 on the CPU, are the numbers
+Shapes: N texts, K labels; B texts in a batch, the longest of L tokens. ``rows``, (B,) int64 on the CPU, are the indices
 of a batch's texts. theta stands for the TAM's parameters, l_i for the cross-entropy of text i, w_i for its weight.
 """
 
@@ -67,8 +67,8 @@ def weighted_loss(model: nn.Module, batch: Batch, weights: Tensor) -> Tensor:
 def inner_loop(
     model: nn.Module, optimizer: torch.optim.Optimizer, texts: Texts, weights: Tensor, batches: Batches
 ) -> None:
-    """Minimise ``sum_i w_i l_i`` over theta (Eqn. 2), one step of ``optimizer`` a batch; ``weights``: (N,)."""
-    weights = weights / weights.mean()  # equal weights then train exactly as no weights do
+    """Minimise ``sum_i w_i l_i`` over theta (Eqn. 2), one step of ``optimizer`` per batch; ``weights``: (N,)."""
+    weights = weights / weights.mean()  # equal weights then have exactly the effect of no weights
     for rows in batches:
         loss = weighted_loss(model, texts.batch(rows), weights[rows]) / len(rows)
         optimizer.zero_grad()
@@ -77,7 +77,7 @@ def inner_loop(
 
 
 def outer_gradient(model: nn.Module, texts: Texts, batches: Batches) -> list[Tensor]:
-    """v, the gradient by theta of the mean reverse cross-entropy over ``batches``: one tensor a parameter.
+    """v, the gradient of the mean reverse cross-entropy over ``batches`` with respect to theta, by parameter.
 
     Reverse cross-entropy is ``-A (1 - p)``: p is the probability of the label, A = -4 stands for log 0. Its sum over
     all K labels is a constant, the property that makes a loss robust to wrong labels (Eqn. 3).
@@ -94,11 +94,11 @@ def outer_gradient(model: nn.Module, texts: Texts, batches: Batches) -> list[Ten
 def meta_gradient(
     model: nn.Module, texts: Texts, weights: Tensor, v: Sequence[Tensor], batches: Batches, lr: float = 1e-3
 ) -> Tensor:
-    """The derivative of the outer loss by each weight, (N,), through one inner step at the trained theta (Eqn. 11).
+    """d(outer loss) / d(weight), (N,), through one inner step at the trained theta (Eqn. 11).
 
     The step goes to ``theta - lr * grad sum_j w_j l_j / S``; S, the sum of all weights, is held constant. The result is
-    ``-(lr / S) <v, grad l_i>``, with the minus sign that the paper omits. Where training on text i lowers the outer
-    loss, it is negative, and descent raises the weight. Texts in none of the ``batches`` get 0.
+    ``-(lr / S) <v, grad l_i>``, with the minus sign that the paper omits. If training on text i lowers the outer loss,
+    it is negative, and descent raises the weight. Texts in none of the ``batches`` get 0.
     """
     result, total = torch.zeros_like(weights), weights.sum()
     with torch.backends.cudnn.flags(enabled=False):  # cuDNN's LSTM has no second derivative
@@ -114,7 +114,7 @@ def meta_gradient(
 def learn_weights(
     model: nn.Module, texts: Texts, epochs: Iterable[Batches], outer: Batches, lr: float = 1e-3, outer_lr: float = 0.25
 ) -> Tensor:
-    """Algorithm 1: one weight in [0, 1] for each text, (N,); the higher, the more its label is to be trusted.
+    """Algorithm 1: one weight in [0, 1] for each text, (N,); the higher, the more trustworthy its label.
 
     ``epochs``: for each outer iteration, batches that hold every text once. ``outer``: batches of the texts that the
     outer loss is taken over. Each weight is the sigmoid of a score; Adam moves the scores.
@@ -127,10 +127,10 @@ def learn_weights(
         # line 3: train the TAM from its initial parameters on the weighted loss (Eqn. 2)
         model.load_state_dict(initial)
         inner_loop(model, torch.optim.Adam(model.parameters(), lr=lr), texts, weights, batches)
-        # line 4: the gradient of the robust loss by each weight (Eqns. 3 and 11)
+        # line 4: the gradient of the robust loss with respect to each weight (Eqns. 3 and 11)
         v = outer_gradient(model, texts, outer)
         gradient = meta_gradient(model, texts, weights, v, batches, lr)
-        # line 5: one step against it; the chain rule leads through the sigmoid
+        # line 5: one step against it; the chain rule adds the derivative of the sigmoid
         scores.grad = gradient * weights * (1 - weights)
         outer_optimizer.step()
     return scores.sigmoid()  # line 6: the weights are the result

@@ -3,7 +3,7 @@
 ``iterations`` is the algorithm, its six lines marked. Each weight is the sigmoid of a score; the scores start at 0. An
 outer iteration trains the TAM from its initial parameters with the current weights, takes the gradient of the robust
 loss on the outer set at the trained parameters, and moves every score by one step of Adam against the meta-gradient
-(``derivative.meta_gradient``). A sample whose own gradient agrees with the robust loss's gains weight.
+(``derivative.meta_gradient``). A sample gains weight if its gradient agrees with that of the robust loss.
 
 Everything here works on tensors. ``learn.learn_weights`` is what users call: it prepares texts, shows a progress bar,
 saves and resumes.
@@ -12,7 +12,7 @@ saves and resumes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -38,15 +38,15 @@ class Bilevel:
 
     Outer loop: ``iterations``; ``outer_lr``, Adam's rate on the scores; ``outer_loss``, (B, K) logits and (B,) labels
     to (B,) losses; ``outer_size``, samples of the outer set, drawn without replacement from the training set (all, if
-    there are fewer). Inner loop: ``inner_epochs`` at ``inner_lr``, ``batch_size`` samples a step, in "float32" or
+    there are fewer). Inner loop: ``inner_epochs`` at ``inner_lr``, ``batch_size`` samples per step, in "float32" or
     "bf16" (``precision``). ``method`` is ``derivative.directional``'s; the central difference is checked every
-    ``guard_every`` iterations and given up where it is off by more than 1e-3.
+    ``guard_every`` iterations and abandoned once its relative error exceeds 1e-3.
 
-    Beyond the paper: ``balanced`` makes classes count equally, as far as the given labels tell: the outer loss of a
-    sample is multiplied by N / (K n_k), n_k the number of samples with its label, its inner loss by the same to the
-    power of 3/4. Without it, noise that turns one class into another can leave weights to one class only.
-    ``outer_draw`` "held_out" keeps the outer set out of the inner loop (its samples still get
-    weights), "swapped" also draws a new one each iteration. ``centred`` subtracts each class's mean from the
+    Beyond the paper: ``balanced`` makes classes count equally, judged by the given labels. The outer loss of a sample
+    is multiplied by N / (K n_k), where n_k is the number of samples with its label; its inner loss is multiplied by the
+    same factor to the power of 3/4. Without it, noise that flips one class to another can leave only one class with
+    weights. ``outer_draw`` "held_out" keeps the outer set out of the inner loop (its samples still get weights),
+    "swapped" also draws a new one in each iteration. ``centred`` subtracts each class's mean from the
     meta-gradient, so that classes keep their shares.
 
     Raises ``ValueError`` for sizes and numbers below 1 and for an unknown ``outer_draw`` or ``method``.
@@ -99,20 +99,21 @@ def iterations(
     outer_set: Samples | None = None,
     seed: int = 0,
     state: State | None = None,
-) -> Iterator[State]:
+) -> Generator[State, None, None]:
     """Algorithm 1, one outer iteration at a time: yields the state, always the same object, after each.
 
-    ``tams`` give the initial parameters; several, of one kind, take turns. They end as they came, on the training set's
+    ``tams`` give the initial parameters; several, of one kind, take turns. Between two iterations the TAM of the last
+    one holds the trained parameters; at the end all TAMs have their initial parameters again, on the training set's
     device. ``outer_set`` replaces the one drawn from the training set. ``seed`` decides that draw and the order of
-    batches. ``state``: one to go on from, to the identical result.
+    batches. ``state``: resume from it, with identical results.
 
-    Raises ``Diverged`` where the loss or the meta-gradient is not finite and where weights collapse, and ``ValueError``
-    for an ``outer_draw`` that the sets do not allow.
+    Raises ``Diverged`` if the loss or the meta-gradient is not finite or if weights collapse, and ``ValueError`` for an
+    ``outer_draw`` that the sets do not allow.
     """
     outer = OuterSets(train_set, outer_set, settings, seed)
     trainers = [_trainer(tam, train_set, settings) for tam in tams]
     method = settings.method or default_method(tams[0])
-    classes = _ClassFactors(train_set, settings.balanced)
+    classes = _Classes(train_set, settings)
     state = state or State(train_set)  # line 1: every weight is sigmoid(0) = 0.5
     with _put_back(trainers):
         for number in range(state.done + 1, settings.iterations + 1):  # line 2: for each outer iteration
@@ -122,7 +123,7 @@ def iterations(
             weights = state.weights * inside
             # Line 3: train the TAM from its initial parameters on the weighted loss (Eqn. 2).
             trained = _inner_loop(trainer, weights * classes.inner, settings.inner_epochs, seed, number)
-            # Line 4: the gradient of the robust loss by each weight (Eqns. 3 and 11).
+            # Line 4: the gradient of the robust loss with respect to each weight (Eqns. 3 and 11).
             found = meta_gradient(
                 trainer.model,
                 train_set,
@@ -134,9 +135,7 @@ def iterations(
                 guard_seed=derived_seed(seed, number) if (number - 1) % settings.guard_every == 0 else None,
             )
             # Line 5: one step of Adam on the scores.
-            gradient = found.values * classes.inner
-            gradient = _without_class_means(gradient, train_set) if settings.centred else gradient
-            state.step(gradient, settings.outer_lr)
+            state.step(classes.gradient(found.values), settings.outer_lr)
             _refuse_collapse(state.weights, train_set, number)
             state.inexact |= found.inexact
             seconds, mean = time.perf_counter() - start, float(state.weights.mean())
@@ -153,7 +152,7 @@ class State:
         self.first = torch.zeros_like(self.scores)
         self.second = torch.zeros_like(self.scores)
         self.eps = 0.0
-        self.inexact = False  # whether the guard has found the central difference wanting
+        self.inexact = False  # whether the guard found the central difference too inaccurate
         self.history: list[Iteration] = []
 
     @property
@@ -167,7 +166,7 @@ class State:
         return self.scores.sigmoid()
 
     def step(self, gradient: Tensor, lr: float) -> None:
-        """One Adam step on the scores against ``gradient``, (N,), the meta-gradient by each weight.
+        """One Adam step on the scores against ``gradient``, (N,), the meta-gradient with respect to the weights.
 
         Adam's eps is relative to the first gradient, so the scale of the outer loss does not matter.
         """
@@ -184,7 +183,7 @@ class State:
         self.second.lerp_(gradient.square(), 1 - 0.999)
         scale = (self.second / (1 - 0.999**number)).sqrt() + self.eps
         moves = self.first / (1 - 0.9**number) / scale
-        self.scores -= lr * torch.nan_to_num(moves)  # 0 / 0: a sample whose gradient was always 0 stays where it is
+        self.scores -= lr * torch.nan_to_num(moves)  # 0 / 0: a sample whose gradient was always 0 keeps its score
 
 
 def _trainer(tam: nn.Module, train_set: Samples, settings: Bilevel) -> Trainer:
@@ -193,7 +192,7 @@ def _trainer(tam: nn.Module, train_set: Samples, settings: Bilevel) -> Trainer:
 
 
 def _inner_loop(trainer: Trainer, weights: Tensor, epochs: int, seed: int, number: int) -> Epoch:
-    """Train from the initial parameters; the last epoch."""
+    """Train from the initial parameters; return the last epoch."""
     trainer.restart()
     trainer.set_weights(weights)
     return [trainer.epoch(derived_seed(seed, number, epoch)) for epoch in range(epochs)][-1]
@@ -201,13 +200,13 @@ def _inner_loop(trainer: Trainer, weights: Tensor, epochs: int, seed: int, numbe
 
 @contextmanager
 def _put_back(trainers: Sequence[Trainer]) -> Iterator[None]:
-    """Models end as they came, also after an error or Ctrl-C."""
+    """Give all models their initial parameters back at the end, also after an error or Ctrl-C."""
     try:
         yield
     finally:
         for trainer in trainers:
             trainer.restart()
-            trainer.graphs = None  # they and the trainer refer to each other, and hold the device's memory
+            trainer.graphs = None  # graphs and trainer refer to each other, and so keep device memory
 
 
 class OuterSets:
@@ -216,7 +215,7 @@ class OuterSets:
     def __init__(self, train_set: Samples, given: Samples | None, settings: Bilevel, seed: int) -> None:
         size, draw = settings.outer_size, settings.outer_draw
         if draw != "once" and (given is not None or size >= len(train_set)):
-            raise ValueError(f"outer_draw {draw!r} takes fewer than all samples of the training set, and no outer_set")
+            raise ValueError(f"outer_draw {draw!r} needs an outer_size below the training set's, and no outer_set")
         self.train_set, self.size, self.draw, self.seed = train_set, min(size, len(train_set)), draw, seed
         self.first = self._drawn(derived_seed(seed, 0)) if given is None else (given, self._all())
 
@@ -237,22 +236,28 @@ class OuterSets:
         return self._drawn(derived_seed(self.seed, 0, number))
 
 
-class _ClassFactors:
-    """What ``Bilevel.balanced`` multiplies losses by: ``inner``, (N,), and the outer loss; 1 if it is off."""
+class _Classes:
+    """What ``Bilevel.balanced`` and ``Bilevel.centred`` do; nothing, if they are off."""
 
-    INNER_POWER = 0.75  # 1 evens out more of a real imbalance and costs accuracy where there is none
+    INNER_POWER = 0.75  # 1 evens out more of a real imbalance, and costs accuracy where there is none
 
-    def __init__(self, train_set: Samples, balanced: bool) -> None:
+    def __init__(self, train_set: Samples, settings: Bilevel) -> None:
         counts = torch.bincount(train_set.labels, minlength=train_set.classes).clamp(min=1)
-        self.of_class = len(train_set) / (train_set.classes * counts) if balanced else torch.ones_like(counts)
-        self.inner = (self.of_class**self.INNER_POWER)[train_set.labels].float()
-        self.balanced = balanced
+        balanced = len(train_set) / (train_set.classes * counts)
+        self.factors = balanced if settings.balanced else torch.ones_like(balanced)
+        self.inner = (self.factors**self.INNER_POWER)[train_set.labels]  # (N,) of each sample's inner loss
+        self.train_set, self.settings = train_set, settings
 
     def outer(self, loss: Loss) -> Loss:
-        """``loss``, each class's samples multiplied by its factor."""
-        if not self.balanced:
+        """``loss``, multiplied by the factor of each sample's class."""
+        if not self.settings.balanced:
             return loss
-        return lambda logits, labels: self.of_class[labels] * loss(logits, labels)
+        return lambda logits, labels: self.factors[labels] * loss(logits, labels)
+
+    def gradient(self, values: Tensor) -> Tensor:
+        """The meta-gradient, (N,), with the inner loss's factors; the class means subtracted, if that is wanted."""
+        gradient = values * self.inner
+        return _without_class_means(gradient, self.train_set) if self.settings.centred else gradient
 
 
 def _class_means(values: Tensor, data: Samples) -> Tensor:
@@ -266,7 +271,7 @@ def _without_class_means(gradient: Tensor, data: Samples) -> Tensor:
 
 
 def _refuse_collapse(weights: Tensor, data: Samples, number: int) -> None:
-    """Weights that leave nothing to learn from are an outcome to report, not to train on."""
+    """Raise ``Diverged`` if the weights leave nothing to learn from: an outcome to report, not to train on."""
     if float(weights.mean()) < COLLAPSE:
         raise Diverged(f"all weights are close to 0 after iteration {number}")
     # Adam's first step has the same size for every sample, so equal weights are normal after iteration 1.

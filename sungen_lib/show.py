@@ -1,4 +1,4 @@
-"""What a cell shows: escaped tables, short texts, bars; and whether a person is there to see it."""
+"""What a notebook cell shows: escaped tables, short texts, bars; and whether the cell runs interactively."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def table(header: Sequence[object], rows: Iterable[Sequence[object]], *, caption: str = "") -> str:
-    """An HTML table of the values as texts; whatever they hold is shown, and never markup."""
+    """An HTML table of the values as text; markup in them is escaped."""
 
     def line(tag: str, values: Sequence[object]) -> str:
         cells = (f'<{tag} style="text-align: left">{html.escape(str(value))}</{tag}>' for value in values)
@@ -21,19 +21,19 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]], *, caption
 
 
 def clipped(text: str, length: int) -> str:
-    """The first ``length`` characters, and whether there are more."""
+    """The first ``length`` characters, with an ellipsis if there are more."""
     return text if len(text) <= length else text[:length].rstrip() + " …"
 
 
 def bars(counts: Sequence[int]) -> str:
-    """One character a count, as high as its share of the largest; a space for 0."""
+    """One character per count, its height proportional to the count; a space for 0."""
     most = max([*counts, 1])
     return "".join(_BARS[(len(_BARS) - 1) * count // most] if count else " " for count in counts)
 
 
 def attended() -> bool:
-    """Whether a person's front end runs this cell; those that run a notebook unattended (papermill, nbval) do not let
-    it ask for input."""
+    """Whether this cell runs in an interactive front end. Unattended runs (papermill, nbval) do not let a cell ask for
+    input."""
     try:
         from IPython.core.getipython import get_ipython
     except ImportError:  # the library alone, without notebooks

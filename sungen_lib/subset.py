@@ -6,7 +6,7 @@ import numpy as np
 
 
 def inclusion_probabilities(weights: np.ndarray, budget: int) -> np.ndarray:
-    """w', (N,) in [0, 1] with sum ``budget``: ``min(1, c w)`` with the c that makes it so.
+    """w', (N,) in [0, 1] with sum ``budget``: ``min(1, c w)`` with the c that gives this sum.
 
     The paper normalises the weights to the sum D and does not say what to do with a w' above 1; here such a sample is
     certain to be drawn and the excess goes to the others in proportion to their weights.

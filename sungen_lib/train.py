@@ -20,7 +20,7 @@ from sungen_lib.seeds import derived_seed
 
 
 class Diverged(RuntimeError):
-    """Training left the finite numbers; the message says where. An outcome to report, not an accuracy."""
+    """Numbers are not finite, or weights collapsed; the message says where. An outcome to report, not an accuracy."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Evaluation:
 
 
 class Trainer:
-    """One TAM, one training set, one optimiser: weighted training, an epoch at a time.
+    """One TAM, one training set, one optimiser: weighted training, one epoch at a time.
 
     The loss of a batch is ``mean(w / mean(w) * loss)``, w the samples' weights and their mean taken over the whole
     set: Eqn. 2 up to a constant, which Adam ignores, and with equal weights exactly the unweighted mean. ``restart``
-    returns to the parameters the model came with. Everything stays on the training set's device and nothing waits
-    for it within an epoch; on CUDA a step is one captured graph per width.
+    restores the model's initial parameters. All tensors stay on the training set's device, and within an epoch the
+    host never waits for it; on CUDA a step is one captured graph per width.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Trainer:
         self.weights.copy_(weights / mean)
 
     def restart(self) -> None:
-        """Back to the initial parameters, with a fresh optimiser, in place: captured graphs stay valid."""
+        """Restore the initial parameters and reset the optimiser, both in place: captured graphs stay valid."""
         with torch.no_grad():
             for name, value in self.model.state_dict().items():
                 value.copy_(self.initial[name])
@@ -146,7 +146,7 @@ def epochs(
     seed: int = 0,
     progress: str | None = None,
 ) -> Iterator[Epoch]:
-    """Train ``model`` in place, yielding after each epoch: whoever wants a curve measures the model between epochs.
+    """Train ``model`` in place, yielding after each epoch, so that callers can measure the model in between.
 
     ``weights``: (N,) non-negative, or ``None``. ``progress`` names the bar, ``None`` hides it. Raises ``Diverged``.
     Defaults are the paper's for the LSTM (Appendix F.2).
@@ -186,7 +186,7 @@ def label_probabilities(model: nn.Module, data: Samples) -> np.ndarray:
 def evaluate(model: nn.Module, data: Samples, *, loss: Loss = cross_entropy, batch_size: int = 256) -> Evaluation:
     """Accuracy and mean loss of ``model`` on ``data``: the one place where test labels are read.
 
-    Raises ``Diverged`` if an output is not finite: that is no prediction.
+    Raises ``Diverged`` if an output is not finite, because then it is no prediction.
     """
     logits = predict(model, data, batch_size=batch_size)
     if not bool(torch.isfinite(logits).all()):  # an infinite gradient in the very last step shows only here

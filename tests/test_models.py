@@ -172,7 +172,7 @@ def test_another_number_of_classes_gets_a_new_head(bert_folder: Path) -> None:
     config = TamConfig(kind="distilbert", path=str(bert_folder))
     tokenizer = config.tokenizer(keyword_examples(4))
     two, four = config.build(tokenizer, 2, seed=0), config.build(tokenizer, 4, seed=0)
-    encoded = encode(keyword_examples(6, classes=4), tokenizer)
+    encoded = config.encode(keyword_examples(6, classes=4), tokenizer)
     assert two(encoded.batch(np.arange(6))).shape == (6, 2)
     assert four(encoded.batch(np.arange(6))).shape == (6, 4)
     again, other = (config.build(tokenizer, 4, seed=seed).state_dict() for seed in (0, 1))
@@ -200,9 +200,3 @@ def test_a_bad_path_is_one_clear_sentence(bert_folder: Path, tmp_path: Path) -> 
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown TAM 'bilstm'; known: lstm, distilbert, bag"):
         TamConfig(kind="bilstm")
-
-
-def test_describe_is_plain() -> None:
-    described = TamConfig(hidden=12).describe()
-    assert described["hidden"] == 12 and described["kind"] == "lstm" and described["lr"] == 1e-3
-    assert TamConfig(**described) == TamConfig(hidden=12)  # type: ignore[arg-type]

@@ -1,11 +1,11 @@
-"""What SunGen is compared with: one file a method, with everything that is special about it.
+"""The methods that SunGen is compared with: one file per method, with everything specific to it.
 
-The tables here are the names that a spec may use.
+The dictionaries here list the names that a spec may use.
 
 ``SELECTIONS``: which rows of a pool to train on. ``(texts, *, budget, tam, seed, device) -> indices``; without a
 budget, as many as the method keeps.
 ``TRAININGS``: how to train a prepared TAM. ``(prepared, texts, *, tam, seed) -> epochs``.
-``SCORES``: how far each label is to be trusted. ``(texts, *, tam, seed, device) -> (N,)``, higher is cleaner, each on
+``SCORES``: how trustworthy each label is. ``(texts, *, tam, seed, device) -> (N,)``, higher is cleaner, each on
 its own scale.
 """
 

@@ -1,8 +1,8 @@
 """cleanlab's filter: confident learning, Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset
-Labels". Ours: what a user would put in front of a classifier to be rid of wrong labels; the paper does not compare.
+Labels". Our addition, which the paper does not have: users put it before a classifier to remove wrong labels.
 
 cleanlab's own defaults (prune by noise rate) on out-of-fold probabilities, as its documentation asks. They come from
-TF-IDF and logistic regression, whichever model is trained on what is kept: cheap, and the same filter for all.
+TF-IDF and logistic regression, whichever model is then trained on the kept rows: cheap, and the same for all.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def keep(train: Examples, *, seed: int = 0) -> np.ndarray:
     from cleanlab.filter import find_label_issues  # cleanlab takes four seconds to import
 
     probabilities = tfidf_logreg.out_of_fold(train, folds=FOLDS, seed=seed)
-    # One process: forked workers would cost more than the filter and do not mix with torch's threads.
+    # One process: forked workers would cost more than the filter and are not safe with torch's threads.
     return np.flatnonzero(~find_label_issues(train.labels, probabilities, n_jobs=1))
 
 
 def select(
     texts: Examples, *, budget: int | None = None, tam: TamConfig | None = None, seed: int = 0, device: str = "cpu"
 ) -> np.ndarray:
-    """``keep``, at most ``budget`` of them; the linear model is the filter whatever the TAM and the device."""
+    """At most ``budget`` of the rows of ``keep``; the linear model filters, whatever the TAM and the device."""
     return keep(texts, seed=seed)[:budget]
 
 

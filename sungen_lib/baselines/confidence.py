@@ -1,10 +1,10 @@
 """Confidence (Table 3): dataset cartography, Swayamdipta et al. 2020, "Dataset Cartography", Section 2.
 
 SunGen's Appendix F.2 fixes the mean model probability of the given label across epochs as the confidence, and keeps
-the samples of highest confidence, 200k of the pool: ``subset.top(cartography(...).confidence, 200_000)``. Ours, since
-nobody states them: the model and its training are the TAM's own of F.2 (BiLSTM, Adam 1e-3, 5 epochs), the samples are
-measured by the very model that trains on them (as in the cartography paper), and the TAM that is evaluated is trained
-afresh on what is kept.
+the samples of highest confidence, 200k of the pool: ``subset.top(cartography(...).confidence, 200_000)``. Our
+choices, where the papers state nothing: the model and its training are the TAM's in F.2 (BiLSTM, Adam 1e-3, 5 epochs),
+the samples are measured by the same model that trains on them (as in the cartography paper), and the TAM to evaluate
+is trained from scratch on the kept samples.
 """
 
 from __future__ import annotations
@@ -69,15 +69,15 @@ def select(
 ) -> np.ndarray:
     """Sorted indices of the ``budget`` most confident samples.
 
-    Without a budget the number is unknown too, so it is the share of labels that out-of-fold predictions do not
-    contradict (``tfidf_logreg.noise_rate``).
+    Without a budget it selects the share of labels that out-of-fold predictions do not contradict
+    (``tfidf_logreg.noise_rate``).
     """
     budget = budget or round((1 - tfidf_logreg.noise_rate(texts)) * len(texts))
     return np.sort(subset.top(score(texts, tam=tam, seed=seed, device=device), budget))
 
 
 def after_training(texts: Examples, *, tam: TamConfig, seed: int = 0, device: str = "cpu") -> np.ndarray:
-    """(N,) the given label's probability after plain training, by the model that was trained on it."""
+    """(N,) the given label's probability after plain training, from the model trained on it."""
     model, data, _ = tam.prepare(texts, seed=seed, device=device)
     train.fit(model, data, seed=seed, **tam.training)
     return train.label_probabilities(model, data)

@@ -3,9 +3,9 @@ Labels", Algorithm 1.
 
 Two networks see the same batches; each is trained on the share R(t) of a batch in which the *other* finds the smallest
 losses. SunGen's Appendix F.2 fixes two networks, selection by loss, 200k synthetic samples, and synthetic data where
-Han et al. would use clean ones. Ours, since nobody states them: the forget rate tau is ``tfidf_logreg.noise_rate``; it
-is reached after ``ramp_epochs`` = 2 epochs (Han et al.: 10 of 200) because the TAM is trained for 5 only; the first of
-the two networks is the one to evaluate.
+Han et al. would use clean ones. Our choices, where SunGen states nothing: the forget rate tau is
+``tfidf_logreg.noise_rate``; it is reached after ``ramp_epochs`` = 2 epochs (Han et al.: 10 of 200) because the TAM is
+trained for only 5; the first of the two networks is evaluated.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _mean(values: Tensor, chosen: Tensor) -> Tensor:
 
 
 def train_tam(prepared: Prepared, texts: Examples, *, tam: TamConfig, seed: int) -> list[Epoch]:
-    """Co-teaching with a second network from another seed, and the estimated noise rate as forget rate."""
+    """Co-teaching with a second network from another seed; the forget rate is the estimated noise rate."""
     peer = tam.build(prepared.tokenizer, prepared.data.classes, seed=derived_seed(seed, 2))
     rate = tfidf_logreg.noise_rate(texts)
     return train(prepared.model, peer, prepared.data, forget_rate=rate, seed=seed, **tam.training)

@@ -13,9 +13,10 @@ the new V's weights. From their paper: V is 1-100-1 with a ReLU and a sigmoid, A
 it, alpha is 0.1, weights are not normalised. SunGen's Appendix F.2 fixes 200k synthetic samples and a part of the
 synthetic data, instead of clean samples, as the meta set.
 
-Ours, since nobody states them: the real step is F.2's Adam at ``lr``, no SGD, so alpha stays a parameter of its own
-(at Adam's 1e-3 the weight decay would outweigh the meta-gradient, which alpha scales); batches of the meta set are as
-large as those of the training set; the lookahead runs in float32 and without dropout, whatever the real step does.
+Our choices, where SunGen states nothing: the real step is F.2's Adam at ``lr``, not SGD, so alpha stays a separate
+parameter (at Adam's 1e-3 the weight decay would outweigh the meta-gradient, which alpha scales); batches of the meta
+set are as large as those of the training set; the lookahead runs in float32 and without dropout, whatever the real step
+does.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from sungen_lib.seeds import derived_seed
 from sungen_lib.texts.examples import Examples
 from sungen_lib.train import Epoch, Trainer
 
-META_LR = 1e-3  # of Adam on V
-META_SHARE = 0.1  # of the rows are the meta set; Appendix F.2 says "a part of synthetic data"
+META_LR = 1e-3  # Adam's learning rate for V
+META_SHARE = 0.1  # share of rows in the meta set; Appendix F.2 says "a part of synthetic data"
 
 
 class WeightNet(nn.Module):
@@ -55,9 +56,9 @@ class WeightNet(nn.Module):
 def meta_gradient(
     net: nn.Module, model: nn.Module, batch: Samples, meta_batch: Samples, *, alpha: float = 0.1, method: str = "dual"
 ) -> tuple[Tensor, ...]:
-    """Gradient of the meta loss at theta' by each of ``net``'s parameters; ``model`` is left as found, to the bit.
+    """Gradient of the meta loss at theta' with respect to ``net``'s parameters; ``model`` stays the same to the bit.
 
-    ``batch`` and ``meta_batch``: the B samples and the meta samples of this step, as sets of their own. ``method`` is
+    ``batch`` and ``meta_batch``: the B samples and the meta samples of this step, as separate sets. ``method`` is
     ``derivative.directional``'s.
     """
 
@@ -114,7 +115,7 @@ def train(
 
 
 class MetaTrainer(Trainer):
-    """A trainer whose sample weights are V's, renewed for each batch just before its step."""
+    """A trainer that computes its sample weights with V, for each batch just before its step."""
 
     def __init__(
         self,
@@ -157,14 +158,14 @@ class MetaTrainer(Trainer):
 
 @torch.no_grad()
 def _losses(model: nn.Module, batch: Samples) -> Tensor:
-    """(B,) losses in the order of ``batch``, in whichever mode the model is."""
+    """(B,) losses in the order of ``batch``, in the model's current mode."""
     everything = batch.batch(np.arange(len(batch)))
     with arithmetic(batch.device):
         return cross_entropy(model(everything), everything.labels)
 
 
 def _endless(sizes: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Batches of one shuffled pass after the other."""
+    """Batches of one shuffled pass after another, without end."""
     while True:
         yield from shuffled_batches(sizes, batch_size, rng)
 

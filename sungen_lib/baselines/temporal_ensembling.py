@@ -5,11 +5,11 @@ model's own earlier outputs: after each epoch Z <- alpha Z + (1 - alpha) z, and 
 their paper: alpha 0.6, the ramp exp(-5 (1 - T)^2), the maximum weight 30 (all samples are labelled, so M/N = 1),
 outputs taken as they occur in training. SunGen states nothing but the method's name and its 200k samples. Deviations:
 
-- The ramp ends after ``ramp_epochs`` = 2 epochs (Laine & Aila: 80 of 300), since the TAM is trained for 5 only.
+- The ramp ends after ``ramp_epochs`` = 2 epochs (Laine & Aila: 80 of 300), since the TAM is trained for only 5.
 - No ramps on learning rate and Adam's beta_1: Appendix F.2 trains at a constant rate.
-- No augmentation: texts have none as innocent as shifting an image. What makes z of one epoch differ from the last is
-  dropout in DistilBERT; the BiLSTM has none, and there only the course of training itself (batch order, moving
-  parameters) is left: the method then penalises moving away from the average of one's past outputs.
+- No augmentation: texts have none as harmless as shifting an image. In DistilBERT, dropout makes z differ between
+  epochs. The BiLSTM has no dropout, so there only training itself (batch order, moving parameters) changes z, and the
+  method penalises outputs that move away from the average of past outputs.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def train(
 
 
 class EnsemblingTrainer(Trainer):
-    """A trainer that remembers each sample's outputs and is held to their running average.
+    """A trainer that remembers each sample's outputs and penalises the distance from their running average.
 
     ``outputs``, ``ensemble``, ``targets``: (N, K), the paper's z, Z and z~; ``weight``: w(t), a tensor so that
     captured CUDA graphs read its current value.

@@ -1,8 +1,8 @@
-"""TF-IDF and logistic regression: what a user would try first. Ours; the paper does not compare with it.
+"""TF-IDF and logistic regression: what a user would try first. Our addition; the paper does not have it.
 
-Every setting is scikit-learn's default but two customary ones for texts, chosen before any test score was seen: words
-and word pairs (``ngram_range=(1, 2)``) and logarithmic counts (``sublinear_tf``). The two texts of a pair are joined
-by a space into one bag of words: which text a word came from is lost, so pair tasks are out of its reach by design.
+All settings are scikit-learn's defaults, except two customary ones for texts, chosen before any test score was seen:
+words and word pairs (``ngram_range=(1, 2)``) and logarithmic counts (``sublinear_tf``). The two texts of a pair are
+joined by a space into one bag of words. It does not record which text a word came from, so pair tasks are out of reach.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def fit(train: Examples, *, sample_weight: np.ndarray | None = None) -> Pipeline:
     """The fitted pipeline; ``sample_weight``: (N,) non-negative, weighs the samples' losses (not the term counts).
 
-    The result depends on the data only: nothing in it is random. Raises ``ValueError`` for fewer than two classes.
+    The result depends only on the data: nothing is random. Raises ``ValueError`` for fewer than two classes.
     """
     return _pipeline().fit(_texts(train), train.labels, logisticregression__sample_weight=sample_weight)
 
@@ -59,7 +59,7 @@ def noise_rate(train: Examples, *, folds: int = 5, seed: int = 0) -> float:
     """The noise rate, in [0, 1], without clean labels: how often five-fold TF-IDF logistic regression contradicts the
     given label of a sample it was not trained on.
 
-    That counts the linear model's own mistakes as noise, so where the task is hard for it, it errs upwards.
+    The linear model's mistakes count as noise, so the estimate is too high for a task that is hard for it.
     """
     probabilities = out_of_fold(train, folds=folds, seed=seed)
     return float((probabilities.argmax(axis=1) != train.labels).mean())

@@ -9,7 +9,7 @@ Everything here is for demonstration, never evidence: it lets every table and fi
     fingerprint()                     changes when the world does
     plm_fingerprint()                 changes when the PLM's weights or tokenizer do
 
-``python -m sungen_lib.embedded.plm`` trains the PLM anew. Importing this package loads neither torch nor transformers.
+``python -m sungen_lib.embedded.plm`` trains the PLM again. Importing this package loads neither torch nor transformers.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A rule is ``symbol: "alternative | alternative | ..."``; ``{x}`` in an alternative is a slot for symbol ``x``. A text is
 drawn with a sign, "+" or "-" (or "" where polarity has no meaning): a slot ``{x}`` takes the rule ``x+`` or ``x-``
-where there is one, and ``{x!}`` draws ``x`` with the sign turned over. So ``the {one} is {adj}, not {adj!}`` serves
+where there is one, and ``{x!}`` draws ``x`` with the sign flipped. So ``the {one} is {adj}, not {adj!}`` serves
 both polarities.
 
 Alternatives without slots are the lexicon. They are weighted by Zipf's law, in an order that differs between the two

@@ -1,4 +1,4 @@
-"""News items on four topics: AG News. What happens decides; a topic mentioned aside does not."""
+"""News items on four topics: AG News. What happens decides the topic; a topic mentioned in passing does not."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the three review domains share: how English says yes, no and but; and the reader that undoes it.
+"""What the three review domains share: how English affirms, negates and contrasts; and the reader that reverses this.
 
 A domain brings ``one`` and ``many`` (what is judged, singular and plural), ``thing`` (the film, the device, the place),
-``adj``, ``noun`` and ``did`` (signed lexicon), ``special`` and ``special_turned`` (clauses of its own, without and with negation), ``aside`` (neutral sentences) and
-``verdict`` (signed closing remarks).
+``adj``, ``noun`` and ``did`` (signed lexicon), ``special`` and ``special_turned`` (clauses specific to the domain,
+without and with negation), ``aside`` (neutral sentences) and ``verdict`` (signed closing remarks).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SKELETON = {
         | {aside}. {clause}. {clause}. {verdict}. | {statement}. {statement}. {verdict}.""",
 }
 
-# What turns a phrase over, what may stand between, and what only looks like a negation.
+# What negates a phrase, what may stand in between, and what only looks like a negation.
 _EMPHASIS = re.compile(
     r"\b(?:never less than|nothing less than|nothing short of|could not be more|not only|not just|no less than)\b"
 )
@@ -77,10 +77,10 @@ def main_clauses(text: str) -> list[str]:
 
 
 class Reader:
-    """Reads polarity with a grammar's own signed lexicon."""
+    """Reads polarity with a grammar's signed lexicon."""
 
     def __init__(self, grammar: Grammar, topic: list[str]) -> None:
-        """``topic``: words one of which every text on the domain's topic has."""
+        """``topic``: words; every text on the domain's topic contains at least one of them."""
         positive, negative = grammar.signed("+"), grammar.signed("-")
         if both := {word.lower() for word in positive} & {word.lower() for word in negative}:
             raise ValueError(f"both positive and negative: {sorted(both)}")
@@ -90,7 +90,7 @@ class Reader:
         self._topic = phrases(topic)
 
     def score(self, clause: str, absolute: bool = False) -> int:
-        """Positive minus negative phrases in one lower-cased clause, negated ones turned over; ``absolute``: their number."""
+        """Positive minus negative phrases in one lower-cased clause, negated ones flipped; ``absolute``: their number."""
         found = self._polar.findall(_EMPHASIS.sub("", clause).replace("  ", " "))
         return sum(1 if absolute else -self._sign[phrase] if negator else self._sign[phrase] for negator, phrase in found)
 

@@ -14,7 +14,7 @@ from random import Random
 from sungen_lib.embedded import movies, news
 from sungen_lib.embedded.engine import Grammar, Source, finish, phrases
 
-# Base form, then the past forms that mean the same; the participle is the past form but for _PARTICIPLE.
+# Base form, then the past forms that mean the same; the participle is the past form except in _PARTICIPLE.
 ACTIONS = {
     "open": ("opened", "inaugurated"),
     "build": ("built", "constructed"),
@@ -148,7 +148,7 @@ def _say(symbol: str, frame: Frame, rng: Random, source: Source) -> str:
 
 
 def _less(frame: Frame, rng: Random) -> Frame:
-    """A part of what ``frame`` says: agent or place or time may go."""
+    """A part of what ``frame`` says: agent, place or time may be dropped."""
     optional = [field for field in ("city", "year", "cost") if rng.random() < 0.5]
     if not frame.refused and rng.random() < 0.25:
         optional.append("agent")
@@ -208,7 +208,7 @@ _QUESTIONS = {
 
 
 def read(text: str) -> Frame:
-    """What ``text`` says or asks, details and remarks in passing left aside."""
+    """What ``text`` says or asks, without details and asides."""
     main = _DETAIL.split(text)[0]
     lowered = main.lower()
 

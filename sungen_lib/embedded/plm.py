@@ -1,4 +1,4 @@
-"""The tiny PLM of the offline world: ``python -m sungen_lib.embedded.plm`` trains it anew (half an hour on two cores).
+"""The tiny PLM of the offline world: ``python -m sungen_lib.embedded.plm`` trains it again (half an hour on two cores).
 
 A GPT-2 of about a million parameters with a word-level vocabulary, trained on ``world.corpus``. Its weights are shipped
 in float16; ``load_plm`` reads them with the same classes as GPT2-XL.
@@ -45,10 +45,11 @@ class Phase:
     among: tuple[str, ...] = world.WRITTEN
 
 
-# A model this small learns in steps. First the language. Then to copy, from random words said twice (as attention heads
-# that look back at what followed a word do form, but hardly from sentences alone): a pair's second text repeats parts
-# of its first. Then, without noise in the way, what a label asks for: in pairs; in everything; and once more in reviews,
-# where negation and contrast stand between the label and the words. Last, to disobey at the stated rates.
+# A model this small learns in stages. First it learns the language. Then it learns to copy, because a pair's second text
+# repeats parts of its first: from random words said twice, since attention heads that look back at what followed a word
+# hardly form from sentences alone. Then it learns, without noise, what a label asks for: in pairs; in everything; and
+# once more in reviews, where negation and contrast stand between the label and the words. Last, it learns to disobey at
+# the stated rates.
 PAIRS = tuple(name for name in world.WRITTEN if tasks.get(name).pair)
 REVIEWS = ("imdb", "amazon", "yelp")
 LANGUAGE = (Phase(2_400, 4e-3, seed=0),)
@@ -119,7 +120,7 @@ def _loss(model: GPT2LMHeadModel, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def held_out_loss(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, *, rows: int = 512) -> float:
-    """Mean loss a token, in nats, on corpus lines the PLM was not trained on."""
+    """Mean loss per token, in nats, on corpus lines the PLM was not trained on."""
     batches = _batches(world.corpus(rows, seed=HELD_OUT_SEED), tokenizer)
     losses = [float(_loss(model, batch)) for batch in batches]
     return sum(losses) / len(losses)
@@ -166,7 +167,7 @@ def train_on(model: GPT2LMHeadModel, batches: Iterable[Batch], *, steps: int, lr
 
 
 def train() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
-    """The PLM from nothing, by ``LANGUAGE``, ``_copies`` and ``LABELS``."""
+    """The PLM, trained from scratch on ``LANGUAGE``, ``_copies`` and ``LABELS``."""
     tokenizer = build_tokenizer(_vocabulary_lines())
     model = build_model(tokenizer)
     for phase in LANGUAGE:

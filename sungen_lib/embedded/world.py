@@ -58,7 +58,7 @@ DOMAINS: dict[str, Domain] = {
     "qnli": _pair("qnli", 2.5),
     "mrpc": _pair("mrpc", 2.5),
 }
-WRITTEN = tuple(name for name in DOMAINS if tasks.get(name).synthetic_from == name)  # tasks with text of their own
+WRITTEN = tuple(name for name in DOMAINS if tasks.get(name).synthetic_from == name)  # tasks that have their own text
 
 
 def _draw(task: str, rng: Random, source: Source, label: int) -> tuple[str, str]:
@@ -113,7 +113,7 @@ def _fresh_gold(
 def judge(task: str, data: Examples) -> np.ndarray:
     """What each text really says: (N,) int64, the class in ``tasks.get(task).labels`` or -1 (off-topic, undecided).
 
-    Reads the texts only, never ``data.labels``; exact on grammar text, sensible on the PLM's variations.
+    Reads the texts only, never ``data.labels``; exact on grammar text, approximate on the PLM's variations.
     """
     verdict = DOMAINS[tasks.get(task).name].judge
     if data.pairs is None:

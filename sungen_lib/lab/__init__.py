@@ -1,7 +1,7 @@
 """The paper's experiments: specs, store, execution, tables, figures, notebooks.
 
 ``PROFILES``: the names of the profiles, and whether each reads a data folder. Their sizes are in ``profiles``, which
-takes seconds to import; this list costs nothing.
+takes seconds to import; this dictionary does not.
 """
 
 PROFILES = {"tiny": "none", "embedded": "none", "small": "required", "paper": "optional"}

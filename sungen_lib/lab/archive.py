@@ -3,8 +3,8 @@
     python -m sungen_lib pack tables/small      # store -> tables/small/records.tar.xz
     python -m sungen_lib unpack tables/small    # and back, into the store ($SUNGEN_STORE, else runs/)
 
-Records hold numbers, weights, which test items were right, and what a PLM wrote in a run; texts of a data folder stay
-where they are. What a table was made from is in the JSON beside it (``records``).
+Records hold numbers, weights, which test items were predicted correctly, and what a PLM wrote in a run; texts of a data
+folder are not copied. The JSON beside a table lists the records it was made from (``records``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MEMBER = re.compile(r"[0-9a-f]{2}/[0-9a-f]{20}/[\w-]+\.(json|jsonl|safetensors)
 
 
 def pack(tables: str | Path) -> int:
-    """Write ``tables``/records.tar.xz: every record that its JSON files name, as it is in the store; how many.
+    """Write every record that the tables' JSON files name into ``tables``/records.tar.xz; return their number.
 
     The same records give the same bytes. Raises ``ValueError`` for a record that the store lacks, or that is damaged
     there, and if there is none.
@@ -42,7 +42,7 @@ def pack(tables: str | Path) -> int:
                 raise ValueError(f"{missing}: run its notebook again")
             for name in sorted(["record.json", *record.files]):
                 content = (record.folder / name).read_bytes()
-                member = tarfile.TarInfo(f"{spec_id[:2]}/{spec_id}/{name}")  # its time is 0, its owner nobody
+                member = tarfile.TarInfo(f"{spec_id[:2]}/{spec_id}/{name}")  # time 0, no owner
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
     with atomic_path(folder / NAME) as temporary:
@@ -51,9 +51,9 @@ def pack(tables: str | Path) -> int:
 
 
 def unpack(tables: str | Path) -> int:
-    """Put the records of ``tables``/records.tar.xz into the store, where it lacks them; how many it lacked.
+    """Copy the records of ``tables``/records.tar.xz that the store lacks into it; return their number.
 
-    A record comes last, after its files. Raises ``ValueError`` for a file that is no such archive.
+    A record is written last, after its files. Raises ``ValueError`` if the file is not such an archive.
     """
     path = Path(tables) / NAME
     contents: dict[str, bytes] = {}
@@ -62,7 +62,7 @@ def unpack(tables: str | Path) -> int:
             for member in archive:
                 file = archive.extractfile(member) if member.isfile() else None
                 if file is None or not _MEMBER.fullmatch(member.name):
-                    raise ValueError(f"{path} holds {member.name!r}, which is no part of a record")
+                    raise ValueError(f"{path} holds {member.name!r}, which is not part of a record")
                 contents[member.name] = file.read()
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None

@@ -1,8 +1,7 @@
 """The same specs on a Ray cluster (extra ``cluster``): ``./run_all.sh --ray auto|ADDRESS``.
 
-All machines have this clone, its environment and the store at the same path, on a file system they share: results are
-those of a serial run and none is computed twice. A run whose machine is lost is started again elsewhere and goes on
-from its checkpoint.
+All machines need this clone, its environment and the store at the same path on a shared file system. Results equal
+those of a serial run, and none is computed twice. If a machine is lost, its run restarts elsewhere from its checkpoint.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from sungen_lib.lab.store import Record
 from sungen_lib.storage import store_root
 
 GIB = 2**30
-RETRIES = 3  # of a run whose worker or machine was lost; an error of its own is raised at once
+RETRIES = 3  # of a run whose worker or machine was lost; an error in the run is raised at once
 
 
 class Unreachable(RuntimeError):
@@ -29,7 +28,7 @@ class Unreachable(RuntimeError):
 def needs(spec: Spec, *, gpus: bool) -> dict[str, float]:
     """What a run asks the cluster for: CPU cores, a share of a GPU where there are ``gpus``, and bytes of memory.
 
-    A PLM or an encoder fills a GPU; of small LSTMs four share one.
+    A PLM or an encoder fills a GPU; four small LSTMs share one.
     """
     plm = spec.plm if isinstance(spec, (Synthetic, Run)) else None
     tam = None if isinstance(spec, Synthetic) else spec.tam
@@ -46,19 +45,19 @@ def needs(spec: Spec, *, gpus: bool) -> dict[str, float]:
 def execute_on(
     address: str, specs: Iterable[Spec], *, data_dir: str | None = None, progress: str | None = "runs"
 ) -> dict[Spec, Record]:
-    """``execute.execute`` on the cluster at ``address``; "auto": the one this machine belongs to, or itself alone.
+    """``execution.execute`` on the cluster at ``address``; "auto": this machine's cluster, or the machine alone.
 
-    Raises ``Unreachable``, else what a run raises.
+    Raises ``Unreachable``, or whatever a run raises.
     """
     with _connected(address) as cluster:
         gpus = cluster.cluster_resources().get("GPU", 0) > 0
-        # A worker that has used a GPU keeps its memory and cannot be given another one: a new one for each run.
+        # A worker that has used a GPU keeps its memory and cannot get another GPU, so use a new worker for each run.
         remote = cluster.remote(max_calls=1)(execution.compute) if gpus else cluster.remote(execution.compute)
         largest = max(node["Resources"].get("memory", 0.0) for node in cluster.nodes() if node["Alive"])
 
         def start(spec: Spec) -> Any:
             asked = needs(spec, gpus=gpus)
-            asked["memory"] = min(asked["memory"], largest)  # more would wait for ever
+            asked["memory"] = min(asked["memory"], largest)  # a larger request would wait for ever
             return remote.options(max_retries=RETRIES, **asked).remote(spec, data_dir)
 
         def finished(handles: list[Any]) -> Iterator[tuple[Any, Record]]:
@@ -69,12 +68,12 @@ def execute_on(
 
 
 def _reachable(address: str) -> None:
-    """Ray itself takes minutes to find out."""
+    """Raise ``Unreachable`` early: Ray takes minutes to notice that there is no cluster."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, ValueError) as error:
-        raise Unreachable(f"no Ray cluster at {address} ({error}): --ray wants auto or HOST:PORT") from None
+        raise Unreachable(f"no Ray cluster at {address} ({error}): --ray takes auto or HOST:PORT") from None
 
 
 @contextmanager
@@ -91,7 +90,7 @@ def _connected(address: str) -> Iterator[Any]:
     settings: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "warning"}
     try:
         ray.init(address=address, **settings)
-    except ConnectionError:  # "auto", and no cluster: one of this machine alone
+    except ConnectionError:  # "auto", and no cluster: start one on this machine
         ray.init(**settings)
     try:
         yield ray

@@ -1,4 +1,4 @@
-"""Specs to records, upstream first: what is finished is found, the rest computed, by one process or several
+"""From specs to records, upstream first: finished ones are read, the rest computed, by one process or several
 (``cluster`` does it on several machines)."""
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from sungen_lib.lab.store import Record, exclusively, find, folder, keep, prepar
 from sungen_lib.storage import store_root
 from sungen_lib.train import Diverged
 
-Handle = TypeVar("Handle", bound=Hashable)  # of a run that was started
+Handle = TypeVar("Handle", bound=Hashable)  # identifies a started run
 
 
 def compute(spec: Spec, data_dir: str | None = None) -> Record:
-    """The record of ``spec``: found, or computed now (its upstream first) and stored."""
+    """The record of ``spec``: read, or computed now (its upstream first) and stored."""
     for parent in upstream(spec):
         compute(parent, data_dir)
     place = folder(identify(spec))
@@ -80,8 +80,8 @@ def execute(
 ) -> dict[Spec, Record]:
     """The record of each spec and of its upstream; finished ones are read, not repeated.
 
-    ``jobs``: processes side by side; by default one a core, or 1 where a spec asks for CUDA. On the CPU a result is
-    the same to the bit whatever ``jobs`` is. The first error ends the others and is raised; what is finished stays.
+    ``jobs``: number of processes; by default one per core, or 1 if a spec asks for CUDA. On the CPU a result is
+    the same to the bit whatever ``jobs`` is. The first error ends the other runs and is raised; finished records stay.
     """
     specs = list(specs)
     missing = [spec for spec in closure(specs) if find(spec) is None]
@@ -121,7 +121,7 @@ def in_order(
     ordered = closure(specs)
     records = {spec: record for spec in ordered if (record := find(spec)) is not None}
     waiting, running = [spec for spec in ordered if spec not in records], dict[Handle, Spec]()
-    hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))  # which tqdm's bar for notebooks does not heed
+    hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))  # tqdm's notebook bar ignores this variable
     with tqdm(total=len(ordered), initial=len(records), desc=progress, unit="run", miniters=1, disable=hidden) as bar:
         while waiting or running:
             ready = [spec for spec in waiting if all(parent in records for parent in upstream(spec))]
@@ -135,7 +135,7 @@ def in_order(
 
 
 def _cores() -> int:
-    """Cores that this process may use, where the system tells."""
+    """Cores that this process may use, if the system reports them; else all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -158,7 +158,7 @@ def _processes(number: int) -> Iterator[ProcessPoolExecutor]:
 def _begin(store: str) -> None:
     """Set up a worker: it uses its parent's store, and ends when its parent is killed.
 
-    Workers are forked from a server that started earlier, so they have that moment's environment.
+    Workers are forked from a server that started earlier, so they have the environment of that time.
     """
     os.environ["SUNGEN_STORE"] = store
     parent = multiprocessing.parent_process()

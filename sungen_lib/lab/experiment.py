@@ -54,7 +54,7 @@ class Experiment:
         tams: Sequence[str] = ("lstm",),
         **extras: Any,
     ) -> Experiment:
-        """Check the parameters in a notebook's ``globals()``; ``tasks`` and ``tams`` are what ``None`` stands for.
+        """Check the parameters in a notebook's ``globals()``; ``tasks`` and ``tams`` are the defaults for ``None``.
 
         ``extras``: the types of the notebook's further parameters (``parameters.PositiveInteger`` and the like). Raises
         ``ParameterError``, one sentence, before anything is computed or written.
@@ -135,7 +135,7 @@ class Experiment:
         ``rows``: which row of ours stands for a row of the paper in a claim (``verdicts.check``).
         """
         profile = self.profile.name
-        # Reasons read the same on every machine: DIR is that of ``--data DIR``.
+        # DIR stands for the folder in ``--data DIR``, so that reasons are the same on every machine.
         reasons = {cell: reason.replace(self.data_dir or "DIR", "DIR") for cell, reason in (not_run or {}).items()}
         table = tidying.tidy(self.name, cells, reasons)
         claims = verdicts.check(self.name, cells, rows=rows)
@@ -168,7 +168,7 @@ class Experiment:
         return provenance(list(records.values()), profile=self.profile.name, parameters=given)
 
     def _other_models(self) -> dict[str, str | None]:
-        """The PLM and the encoder, where they are not the profile's."""
+        """The PLM and the encoder, if they differ from the profile's."""
         default = profiles.get(self.profile.name)
         ours = {"plm": self.profile.plm, "encoder": self.profile.distilbert.path}
         usual = {"plm": default.plm, "encoder": default.distilbert.path}

@@ -1,4 +1,4 @@
-"""Read weighted texts: an interactive view where a person looks on, a static table everywhere else."""
+"""Browse weighted texts: an interactive view in a live notebook, a static table everywhere else."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ALL = "all classes"
 
 
 class Explorer:
-    """``data`` with its ``weights``, (N,) in [0, 1], for a cell to show.
+    """``data`` with its ``weights``, (N,) in [0, 1], shown as a cell's output.
 
     Interactive (ipywidgets): filter by class and weight, search, page through whole texts, lowest or highest weights
-    first. Where nobody looks on (papermill, nbval), on a web page, or without ipywidgets: a table of the ``shown``
+    first. In unattended runs (papermill, nbval), on a web page, or without ipywidgets: a table of the ``shown``
     highest and lowest weights. ``more``: further columns by title, N values each. Texts are escaped in both.
     """
 
@@ -38,7 +38,7 @@ class Explorer:
         self.data, self.weights, self.shown = data, np.asarray(weights), shown
 
     def matching(self, *, name: str | None = None, low: float = 0.0, high: float = 1.0, search: str = "") -> np.ndarray:
-        """Rows of the class ``name`` with weights in [low, high] that hold ``search``, case aside; lowest first."""
+        """Rows of the class ``name`` with weights in [low, high] that contain ``search`` in any case; lowest first."""
         found = (self.weights >= low) & (self.weights <= high)
         if name is not None:
             found &= self.data.labels == self.data.label_names.index(name)
@@ -48,7 +48,7 @@ class Explorer:
         return np.asarray(order[found[order]])
 
     def table(self, rows: Sequence[int] | np.ndarray, *, clip: int | None = None) -> str:
-        """HTML of the given rows; ``clip``: characters of a text, all without."""
+        """HTML of the given rows; ``clip``: characters shown of each text, by default all."""
         header = ["idx", "weight", "label", *self.more, "text"]
         return show.table(header, [self._line(int(row), clip) for row in rows])
 
@@ -76,7 +76,7 @@ class Explorer:
         if show.attended():
             try:
                 view = self.view()
-            except ImportError:  # no ipywidgets: the table will do
+            except ImportError:  # no ipywidgets: show only the table
                 return bundle
             bundle |= {kind: part for kind, part in view._repr_mimebundle_().items() if kind not in bundle}
         return bundle
@@ -92,7 +92,7 @@ class Explorer:
         import ipywidgets as widgets
 
         classes = [(ALL, None), *((name, name) for name in self.data.label_names)]
-        # By its index: browsers would show a value of None as no choice at all.
+        # Options are indices, because browsers would show a value of None as no choice.
         name = widgets.Dropdown(options=classes, index=0, description="class")
         between = widgets.FloatRangeSlider(value=(0, 1), min=0, max=1, step=0.01, description="weight")
         search = widgets.Text(description="search", continuous_update=False)

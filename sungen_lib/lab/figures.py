@@ -42,12 +42,12 @@ STYLE: dict[str, Any] = {
 
 
 def write_figure(fig: Figure, name: str, *, profile: str, out: str | Path, provenance: Mapping[str, Any]) -> list[Path]:
-    """Write ``<out>/<profile>/<name>`` as .png (150 dpi), .svg and .json (provenance); the paths written.
+    """Write ``<out>/<profile>/<name>`` as .png (150 dpi), .svg and .json (provenance); return the paths.
 
-    A figure whose SVG would be larger than ``LARGEST_SVG`` has none.
+    No SVG is written if it would be larger than ``LARGEST_SVG``.
 
-    The pictures carry neither date nor version. At the embedded and tiny profiles the figure is marked "demo scale",
-    also for whoever shows it afterwards.
+    The pictures contain neither date nor version. At the embedded and tiny profiles the figure is marked "demo scale",
+    and keeps the mark if it is shown afterwards.
     """
     folder = Path(out) / profile
     if profile in DEMO_PROFILES:
@@ -71,7 +71,7 @@ def write_figure(fig: Figure, name: str, *, profile: str, out: str | Path, prove
 
 
 def write_png(fig: Figure, path: Path) -> None:
-    """Write the figure as .png (150 dpi), atomically, and close it: a cell would show it once more."""
+    """Write the figure as .png (150 dpi), atomically, and close it, or the cell would show it again."""
     with storage.atomic_path(path) as temporary:
         temporary.write_bytes(_picture(fig, format="png", dpi=150, metadata={"Software": None}))
     plt.close(fig)
@@ -94,7 +94,7 @@ def _mark_demo(fig: Figure) -> None:
 
 
 def weights_figure(learned: LearnedWeights, *, title: str = "") -> Figure:
-    """The outer loss, iteration by iteration, and a histogram of the weights as they are."""
+    """The outer loss, iteration by iteration, and a histogram of the weights."""
     with plt.style.context(style()):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
         numbers = [iteration.number for iteration in learned.history]
@@ -103,7 +103,7 @@ def weights_figure(learned: LearnedWeights, *, title: str = "") -> Figure:
         left.set(xlabel="outer iteration", ylabel="reverse cross-entropy", title="Outer loss")
         right.hist(learned.weights, bins=np.linspace(0, 1, 26))
         right.set(xlabel="weight", ylabel="samples", title=f"Weights after iteration {len(learned.history)}")
-        figure.suptitle(title, fontsize=11, parse_math=False)  # it may be a file's name
+        figure.suptitle(title, fontsize=11, parse_math=False)  # the title may be a file name
     return figure
 
 

@@ -21,7 +21,7 @@ def random_direction(model: nn.Module, *, seed: int) -> Direction:
 
     A row is a unit's incoming weights in a linear layer, a gate's in an LSTM, a word's vector in an embedding. Biases
     and normalisation layers (one dimension) get zero, as in the authors' figures (``ignore="biasbn"`` in their code).
-    Drawn on the CPU: the same seed gives the same direction on any device. Tensors lie where the parameters lie.
+    Drawn on the CPU: the same seed gives the same direction on any device. The tensors are on the parameters' device.
     """
     generator = torch.Generator().manual_seed(seed)
     direction = {}
@@ -44,11 +44,11 @@ def surface(
     span: float = 1.0,
     points: int = 21,
 ) -> dict[str, np.ndarray]:
-    """Mean of each loss over ``data`` on a grid of ``points`` x ``points``, all losses from one forward pass a point.
+    """Mean of each loss over ``data`` on a grid of ``points`` x ``points``, all losses from one forward pass per point.
 
     Entry [i, j] belongs to ``theta + a[i] d1 + a[j] d2``, ``a = span * numpy.linspace(-1, 1, points)``; ``points`` is
     odd, so that the middle is the model itself (else ``ValueError``). Dropout is off. The model is left in evaluation
-    mode with its parameters as they were, to the bit.
+    mode with its parameters unchanged, to the bit.
     """
     if points < 3 or points % 2 == 0:
         raise ValueError(f"points must be odd and at least 3, got {points}")

@@ -40,7 +40,7 @@ class Methods:
         return self._run("supervised", task, tam, seed, train=self.data.gold(task, "train"))
 
     def zerogen(self, task: str, tam: str, seed: int, *, budget: int | None = None, **changes: Any) -> Run:
-        """The TAM trained on synthetic texts as they come.
+        """The TAM trained on synthetic texts without selection.
 
         ``budget`` defaults to the profile's; ``changes`` are to ``Run``'s fields.
         """
@@ -50,8 +50,8 @@ class Methods:
     def sungen(
         self, task: str, tam: str, seed: int, *, budget: int | None = None, by: str | None = None, **changes: Any
     ) -> Run:
-        """The TAM trained on a subset drawn by the learned weights, or on the whole pool, weighted (``budget`` of the
-        pool's size). ``changes`` are to ``Weights``' fields; ``by`` is the TAM that the weights are learned with."""
+        """The TAM trained on a subset drawn by the learned weights, or on the whole weighted pool (``budget`` equals
+        the pool's size). ``changes`` are to ``Weights``' fields; ``by``: the TAM that the weights are learned with."""
         weights = self.weights(task, by or tam, seed, **changes)
         budget = self._budget(task, budget)
         selection = "weighted" if budget is None else "bernoulli"
@@ -62,7 +62,7 @@ class Methods:
     def weights(
         self, task: str, tam: str, seed: int, *, train: Gold | Synthetic | None = None, **changes: Any
     ) -> Weights:
-        """Weights of the task's pool, or of ``train``, learned once a seed; ``changes`` are to ``Weights``' fields."""
+        """Weights of the task's pool, or of ``train``, one set per seed; ``changes`` are to ``Weights``' fields."""
         profile = self.profile
         train = train or self.data.synthetic(task)
         spec = Weights(
@@ -78,11 +78,11 @@ class Methods:
         return replace(spec, **changes)
 
     def baseline(self, name: str, task: str, tam: str, seed: int) -> Run:
-        """What SunGen is compared with: a key of ``BASELINES``."""
+        """A method that SunGen is compared with; ``name`` is a key of ``BASELINES``."""
         return replace(self.zerogen(task, tam, seed), method="baseline", **BASELINES[name])
 
     def linear(self, name: str, task: str, seed: int) -> Run:
-        """What a user would try first, without a TAM, on the whole pool: a key of ``LINEAR``."""
+        """What a user would try first, without a TAM, on the whole pool; ``name`` is a key of ``LINEAR``."""
         return replace(self.zerogen(task, "lstm", seed), method="linear", tam=None, budget=None, **LINEAR[name])
 
     def prompting(self, task: str) -> Run:

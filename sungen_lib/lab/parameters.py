@@ -32,7 +32,8 @@ from sungen_lib.texts import files, plms, tasks
 from sungen_lib.texts.examples import OneSentence
 
 T = TypeVar("T")
-TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT", "bag": "bag", "frozen": "MiniLM-L6 (frozen)"}  # names in parameters, and in tables
+# Names in parameters, and in tables.
+TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT", "bag": "bag", "frozen": "MiniLM-L6 (frozen)"}
 
 
 class ParameterError(OneSentence, ValueError):

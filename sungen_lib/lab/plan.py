@@ -1,7 +1,7 @@
 """What the notebooks would compute, without computing it: ``./run_all.sh --dry-run``.
 
-A notebook is run, in this process, up to ``experiment.execute(specs)``, and asked for those specs. Its hours are a
-calculation, not a measurement: arithmetic operations over an assumed rate (``OPERATIONS_A_SECOND``).
+Each notebook runs in this process up to ``experiment.execute(specs)``, where its specs are collected. The hours are
+calculated, not measured: arithmetic operations over an assumed rate (``OPERATIONS_A_SECOND``).
 """
 
 from __future__ import annotations
@@ -22,19 +22,25 @@ from sungen_lib.models import TamConfig
 from sungen_lib.texts import tasks
 
 EXECUTE = "experiment.execute("
-# What one GPU of 2022 or later sustains: a small LSTM at batch 32 waits for its recurrence, a transformer is fed well.
+# What one GPU of 2022 or later sustains: a small LSTM at batch 32 is bound by its recurrence, a transformer is not.
 OPERATIONS_A_SECOND = {"lstm": 2e12, "bag": 2e12, "frozen": 2e12, "distilbert": 4e13, "plm": 4e13}
-# Multiplications and additions for one token in one forward pass, two a parameter; a training step costs three passes.
-OPERATIONS_A_TOKEN = {"lstm": 2 * 2 * 600 * (100 + 150), "bag": 2 * 2 * 100, "frozen": 2 * 64 * 384, "distilbert": 2 * 66e6, "plm": 2 * 1.56e9}
-TRAININGS = {"coteaching": 2, "meta_weight_net": 3}  # networks, or passes of the lookahead, for one of plain training
+# Multiplications and additions per token in one forward pass, two per parameter; a training step costs three passes.
+OPERATIONS_A_TOKEN = {
+    "lstm": 2 * 2 * 600 * (100 + 150),
+    "bag": 2 * 2 * 100,
+    "frozen": 2 * 64 * 384,
+    "distilbert": 2 * 66e6,
+    "plm": 2 * 1.56e9,
+}
+TRAININGS = {"coteaching": 2, "meta_weight_net": 3}  # cost relative to plain training: two networks; lookahead passes
 TOKENS = {"synthetic": 30, "gold": 100}  # a text's mean length: measured on GPT2-XL's IMDb texts; a round number
 
 
 def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = True) -> list[Spec]:
-    """The specs that ``notebook`` would execute with ``parameters`` and everything upstream of them; none where it
+    """The specs that ``notebook`` would execute with ``parameters`` and everything upstream of them; none if it
     computes in its cells. Raises what a cell raises, ``ParameterError`` for instance.
 
-    ``anywhere``: also what this machine lacks a model for.
+    ``anywhere``: include runs for which this machine lacks a model.
     """
     cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     if not any(EXECUTE in "".join(cell["source"]) for cell in cells):
@@ -53,7 +59,7 @@ def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = T
 
 
 def _run_up_to_execute(source: str, names: dict[str, Any]) -> Sequence[Spec] | None:
-    """Run a cell, as a kernel would, up to ``experiment.execute(specs)``; the specs, where it comes to that."""
+    """Run a cell, as a kernel would, up to ``experiment.execute(specs)``; return the specs if it gets there."""
     for statement in ast.parse(source).body:
         for node in ast.walk(statement):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == EXECUTE.rstrip("("):
@@ -63,7 +69,7 @@ def _run_up_to_execute(source: str, names: dict[str, Any]) -> Sequence[Spec] | N
 
 
 def show(notebooks: Sequence[Path], parameters: Mapping[str, Any]) -> None:
-    """Print every run, which notebooks share it, and what it all would cost."""
+    """Print every run, which notebooks share it, and what all runs would cost."""
     users: dict[Spec, list[str]] = {}
     for notebook in notebooks:
         specs = planned(notebook, parameters)
@@ -80,13 +86,13 @@ def show(notebooks: Sequence[Path], parameters: Mapping[str, Any]) -> None:
     print(
         f"\n{len(users)} runs, {shared} of them shared by notebooks, {len(users) - len(missing)} finished; the others "
         f"need about {sum(map(hours, missing)):.1f} GPU hours.\nThe hours are operations over an assumed rate "
-        f"(operations a second: {rates}), not measured; see sungen_lib/plan.py. Not counted: what notebooks train in "
-        "their own cells (figures 4 to 6), linear models, and Table 5's fine-tuned oracles."
+        f"(operations per second: {rates}), not measured; see sungen_lib/lab/plan.py. Not counted: training inside "
+        "notebook cells (figures 4 to 6), linear models, and Table 5's fine-tuned oracles."
     )
 
 
 def describe(spec: Spec) -> str:
-    """One line for a reader."""
+    """A one-line description for readers."""
     if isinstance(spec, Synthetic):
         return f"texts: {spec.rows:,} for {spec.task} by {spec.plm}"
     if isinstance(spec, Weights):
@@ -130,7 +136,7 @@ def _tokens(spec: Data) -> int:
         return spec.rows * TOKENS["synthetic"]
     task = tasks.get(spec.task)
     rows = spec.rows or (task.gold_train if spec.split == "train" else task.gold_test)
-    return (rows or 0) * TOKENS["gold"]  # an own task's file, all of it: not counted
+    return (rows or 0) * TOKENS["gold"]  # the whole file of a user task: not counted
 
 
 def _hours(kind: str, tokens: float) -> float:

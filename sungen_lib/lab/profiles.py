@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sungen_lib.models import TamConfig
 from sungen_lib.texts.writer import Sampling
 
-# Beyond the paper. After two or three epochs accuracy on GPT2-XL texts that it was not trained on begins to fall.
+# Beyond the paper. After two or three epochs its accuracy on held-out GPT2-XL texts begins to fall.
 BAG = TamConfig("bag", vocabulary=10_000, dropout=0.5, epochs=3, inner_epochs=2)
 # Beyond the paper, and cheap: a head of 64 hidden units on MiniLM, which is not trained.
 FROZEN = TamConfig("frozen", path="minilm-l6", hidden=64, max_length=256, lr=3e-3, batch_size=128, epochs=5)
@@ -26,8 +26,8 @@ class Profile:
     ``source``: where data come from: "embedded", "folder" or "hub". ``plm``: who wrote the synthetic texts.
     ``pool``, ``pair_pool``: rows that weights are learned on, in tasks over one text and over two; ``budget``: rows of
     the ZeroGen and SunGen training sets, drawn from the pool, or ``None`` for all of it, weighted; ``budgets``: those
-    of Table 4. ``gold_train``, ``gold_test``: at most so many gold rows (``None``: all). ``outer_size``: rows of the
-    outer set, at most half the pool. ``outer_lr``: of several, the synthetic outer loss chooses (Appendix F.2).
+    of Table 4. ``gold_train``, ``gold_test``: the most gold rows used (``None``: all). ``outer_size``: rows of the
+    outer set, at most half the pool. ``outer_lr``: if several, the synthetic outer loss picks one (Appendix F.2).
     """
 
     name: str
@@ -72,10 +72,10 @@ PAPER_LSTM = TamConfig("lstm")
 PAPER_DISTILBERT = TamConfig(
     "distilbert", path="distilbert/distilbert-base-uncased", max_length=256, lr=2e-5, epochs=3, precision="bf16"
 )
-# Few rows, so few steps: the small TAMs of the offline world take larger ones. Chosen on its gold training data, by the
-# accuracy on more of them after one epoch (what the inner loop sees) and after five. This DistilBERT is not pre-trained
-# and knows too little to steer the weights after one epoch. The inner loop gives it two: chosen by how well the weights
-# find label flips planted in gold training data.
+# Few rows mean few steps, so the small TAMs of the offline world take larger ones. Settings were chosen on its gold
+# training data, by the accuracy on further training rows after one epoch (as in the inner loop) and after five. This
+# DistilBERT is not pre-trained and learns too little for the weights in one epoch, so the inner loop has two epochs:
+# chosen by how well the weights find label flips planted in gold training data.
 DEMO_LSTM = TamConfig("lstm", embedding=48, hidden=48, lr=1e-2, epochs=5, batch_size=16, max_length=96)
 DEMO_DISTILBERT = TamConfig(
     "distilbert",

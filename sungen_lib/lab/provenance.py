@@ -33,7 +33,7 @@ def provenance(records: Sequence[Record], *, profile: str, parameters: Mapping[s
 
 @cache
 def versions(*packages: str) -> dict[str, str]:
-    """Of Python and ``packages``; "unknown" for one that is not installed."""
+    """Versions of Python and ``packages``; "unknown" for one that is not installed."""
     return {"python": platform.python_version()} | {package: _version(package) for package in packages}
 
 

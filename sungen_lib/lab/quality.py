@@ -13,12 +13,12 @@ from sungen_lib.models import TamConfig
 from sungen_lib.texts.examples import Examples
 from sungen_lib.train import predict
 
-# What a prompt that failed leaves behind: the slots of the paper's prompts, in either case.
+# The slots of the paper's prompts, in either case, which a failed prompt leaves in a text.
 _SLOT = re.compile(r"<[cxy]>", re.IGNORECASE)
 
 
 def summary(data: Examples) -> dict[str, int | str]:
-    """Facts about ``data`` by name: rows, rows of each class, words a text, and rows that deserve a look.
+    """Facts about ``data`` by name: rows, rows of each class, words per text, and rows worth checking.
 
     Texts count as equal if only case and white space differ.
     """
@@ -72,8 +72,8 @@ def self_bleu(texts: Sequence[str], *, sample: int = 1000, seed: int = 0, n: int
 def _matches(sentences: Sequence[Sequence[str]], order: int) -> tuple[list[int], list[int]]:
     """For each sentence, how many of its n-grams the others match, and how many it has.
 
-    An n-gram counts at most as often as the reference richest in it has it. The smaller of its own count and the
-    largest among the others is the smaller of its own and the second largest among all: one pass serves everyone.
+    An n-gram counts at most as often as it occurs in the reference that has it most often. min(count here, largest
+    count elsewhere) equals min(count here, second largest count of all), so one pass serves all sentences.
     """
     counts = [Counter(zip(*(sentence[i:] for i in range(order)), strict=False)) for sentence in sentences]
     largest: dict[tuple[str, ...], int] = {}
@@ -97,8 +97,8 @@ def _brevity_penalties(lengths: Sequence[int]) -> np.ndarray:
     return np.array([math.exp(min(0.0, 1 - closest[length] / length)) if length else 0.0 for length in lengths])
 
 
-TOP_SHARE = 0.01  # of the pool are Table 5's "top" and "bottom": 10k of 1,000k
-TOP_LEAST = 50  # rows; fewer would say nothing
+TOP_SHARE = 0.01  # share of the pool in Table 5's "top" and in its "bottom": 10k of 1,000k
+TOP_LEAST = 50  # rows; fewer would be too few for a result
 
 
 def group_size(pool: int, share: float | None = None) -> int:
@@ -112,7 +112,7 @@ def oracle_correctness(
 ) -> np.ndarray:
     """(S, k) bool: whether an oracle confirms the labels of each selection's rows, laid out by ``align`` (Table 5).
 
-    ``predicted``: (N,) the oracle's labels; ``labels``: (N,) those the texts were generated for. The mean of a line is
+    ``predicted``: (N,) the oracle's labels; ``labels``: (N,) those the texts were generated for. The mean of a row is
     the selection's correctness. Raises ``ValueError`` if a selection is empty.
     """
     confirmed: np.ndarray = (np.asarray(predicted) == np.asarray(labels))[align(selections, seed=seed)]
@@ -122,8 +122,8 @@ def oracle_correctness(
 def align(selections: Sequence[np.ndarray], *, seed: int = 0) -> np.ndarray:
     """(S, k) row numbers: S selections of distinct rows, cut at random to the smallest one's size k.
 
-    A row that several of them share stands in the same column of each (save for rare conflicts), so that a bootstrap
-    over columns draws a text and not a text's appearances. Raises ``ValueError`` if a selection is empty.
+    A row that several of them share stands in the same column of each (except in rare conflicts), so that a bootstrap
+    over columns draws texts, not occurrences of texts. Raises ``ValueError`` if a selection is empty.
     """
     size = min(len(rows) for rows in selections)
     if size == 0:
@@ -146,7 +146,7 @@ def align(selections: Sequence[np.ndarray], *, seed: int = 0) -> np.ndarray:
 
 
 def classifier_labels(path: str, data: Examples, *, device: str = "cpu") -> np.ndarray:
-    """(N,) int64: what a fine-tuned sequence classifier (a local folder or a hub id) says of each text.
+    """(N,) int64: what a fine-tuned sequence classifier (a local folder or a hub id) predicts for each text.
 
     The paper's oracle is RoBERTa-large, fine-tuned on gold data. The classifier's label names must be those of
     ``data``, in any order and case, since orders differ between sources. Raises ``ValueError`` if they are not or if
@@ -180,15 +180,15 @@ CONFIDENT = 0.8  # how sure a model must be to confirm or to contradict a label
 
 
 def judged_types(judged: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N,) noise types by an exact judge: ``judged`` is (N,) the class each text is of, -1 for one off topic."""
+    """(N,) noise types by an exact judge; ``judged``: (N,) each text's class, -1 if it is off topic."""
     return np.select([judged == labels, judged == -1], [CORRECT, UNRELATED_X], NOISY_Y)
 
 
 def predicted_types(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N,) noise types by a model's (N, K) class probabilities, of the label and of the likeliest other class.
+    """(N,) noise types by a model's (N, K) probabilities of the label and of the likeliest other class.
 
-    ``CORRECT`` or ``NOISY_Y`` where one of them exceeds ``CONFIDENT``, else ``UNDECIDED``. A model that knows nothing
-    but the K classes cannot tell ``UNRELATED_X``.
+    ``CORRECT`` or ``NOISY_Y`` where one of them exceeds ``CONFIDENT``, else ``UNDECIDED``. A model that knows
+    only the K classes cannot detect ``UNRELATED_X``.
     """
     others = probabilities.copy()
     others[np.arange(len(labels)), labels] = 0.0

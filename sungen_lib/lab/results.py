@@ -25,9 +25,9 @@ MakeRun = Callable[..., Run]  # (task, seed=...) -> Run
 
 @dataclass
 class Grid:
-    """``specs``: the runs of each (row, task), one a seed; ``not_run``: why a (row, column) has none.
+    """``specs``: the runs of each (row, task), one per seed; ``not_run``: why a (row, column) has none.
 
-    ``without_model``: runs that only lack a model on this machine.
+    ``without_model``: runs that lack only a model on this machine.
     """
 
     specs: dict[tuple[str, str], list[Run]] = field(default_factory=dict)
@@ -178,9 +178,10 @@ def noise_auc(spec: Trust | Weights, records: Mapping[Spec, Record], data_dir: s
 
 
 def chosen_by_synthetic(variants: Mapping[str, Sequence[Record]]) -> str:
-    """The variant with the lowest robust loss on synthetic rows, averaged over its seeds; none with a diverged seed.
+    """The variant with the lowest robust loss on synthetic rows, averaged over its seeds.
 
-    Raises ``ValueError`` where a record was tested on gold rows: they must have no say.
+    A variant with a diverged seed is left out. Raises ``ValueError`` if a record was tested on gold rows, which must
+    not influence the choice.
     """
     means = {}
     for name, records in variants.items():

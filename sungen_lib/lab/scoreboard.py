@@ -18,10 +18,10 @@ SHOWN = tuple(profile for profile in PROFILES if profile != "tiny")  # which is 
 
 
 def scoreboard(*folders: str | Path) -> pd.DataFrame:
-    """Every claim of the paper and its verdict at each profile that has results; a later folder's come first.
+    """Every claim of the paper and its verdict at each profile that has results; later folders take precedence.
 
-    One line a claim and task, in the paper's order: ``table``, ``claim``, ``on``, ``published`` (the paper's
-    difference), then a column a profile: the verdict and our difference, "not run" where there is no result.
+    One line per claim and task, in the paper's order: ``table``, ``claim``, ``on``, ``published`` (the paper's
+    difference), then a column per profile: the verdict and our difference, "not run" where there is no result.
     """
     found: dict[str, dict[tuple[str, str, str], dict[str, Any]]] = {}
     for profile in SHOWN:

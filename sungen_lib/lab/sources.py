@@ -52,7 +52,7 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
 
 
 def _some(everything: Examples, rows: int | None, *, start: int = 0) -> Examples:
-    """``rows`` of them, in a random order from ``start`` on, or all."""
+    """``rows`` rows of a random order, from position ``start``; ``None``: all, in their order."""
     if rows is None:
         return everything
     return everything.select(np.random.default_rng(TEXTS_SEED).permutation(len(everything))[start : start + rows])

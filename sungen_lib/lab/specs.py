@@ -15,7 +15,7 @@ from sungen_lib.models import TamConfig
 from sungen_lib.texts import plms
 from sungen_lib.texts.writer import Sampling
 
-# Raise a stage's revision when its results change; a golden-value test for each stage notices if it was forgotten.
+# Raise a stage's revision when its results change; a golden-value test for each stage fails if this was forgotten.
 REVISIONS = {"synthetic": 1, "weights": 1, "trust": 1, "run": 1}
 LINEAR_MODEL = "TF-IDF + logistic regression"
 FOR_READERS = {"identity": None}  # a field that does not decide the result
@@ -61,10 +61,10 @@ Data = Gold | Synthetic
 
 @dataclass(frozen=True)
 class Weights:
-    """Sample weights learned by ``learn_weights``, whose arguments most fields are.
+    """Sample weights learned by ``learn_weights``; most fields are its arguments.
 
-    ``outer`` replaces the outer set that is drawn from ``train``, ``outer_size`` rows or at most half of it. Of several
-    rates in ``outer_lr``, ``choose_outer_lr`` takes one.
+    ``outer`` replaces the outer set that is drawn from ``train``, ``outer_size`` rows or at most half of it. If
+    ``outer_lr`` has several rates, ``choose_outer_lr`` picks one.
     """
 
     train: Data
@@ -137,7 +137,7 @@ def identify(spec: Spec) -> str:
 
 
 def _told(value: Any) -> Any:
-    """``value`` as plain JSON: of a dataclass its name and the fields that are not at their default."""
+    """``value`` as plain JSON; a dataclass becomes its name and its fields that are not at their default."""
     if is_dataclass(value):
         told = {}
         for f in fields(value):

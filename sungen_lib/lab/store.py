@@ -19,9 +19,9 @@ from sungen_lib.storage import Damaged, locked, read_sealed, set_aside, store_ro
 
 @dataclass(frozen=True, repr=False)
 class Record:
-    """What is kept of a finished spec.
+    """The stored result of a finished spec.
 
-    ``metrics``: plain numbers and curves; ``diverged``: the reason if training left the finite numbers, else ``None``;
+    ``metrics``: plain numbers and curves; ``diverged``: the reason if training diverged, else ``None``;
     ``files``: SHA-256 of each file beside the record.
     """
 
@@ -44,7 +44,7 @@ class Record:
         return show.table(["record", self.id], self._facts().items())
 
     def _facts(self) -> dict[str, str]:
-        """What a reader wants to know of it."""
+        """The facts to show to a reader."""
         rows = self.spec.get("test") or self.spec.get("train") or self.spec
         facts = {"stage": self.stage, "method": self.spec.get("method"), "task": rows.get("task"), "seed": self.seed}
         if self.diverged:
@@ -86,7 +86,7 @@ def find(spec: Spec) -> Record | None:
 
 
 def record_of(spec_id: str) -> Record | None:
-    """``find`` by the id alone."""
+    """``find``, by the id."""
     place = folder(spec_id)
     try:
         return _read(place)
@@ -126,7 +126,7 @@ def sound(place: Path) -> Record | None:
 
 @contextmanager
 def exclusively(place: Path) -> Iterator[None]:
-    """Only one process computes a spec; another one waits, and then finds it finished."""
+    """Let only one process compute a spec; others wait and then find it finished."""
     with locked(store_root() / "locks" / place.name):
         yield
 
@@ -139,7 +139,7 @@ def prepare(place: Path) -> None:
 
 
 def keep(record: Record) -> Record:
-    """Write ``record``, with a hash of each file beside it; what is then in the store."""
+    """Write ``record``, with a hash of each file beside it; return it as stored."""
     files = {path.name: _digest(path) for path in sorted(record.folder.glob("[!.]*")) if _is_result(path)}
     record = replace(record, files=files)
     write_sealed(record.folder / "record.json", asdict(record))

@@ -26,7 +26,7 @@ CSV_DIGITS = 4  # decimals of every float in a CSV
 
 
 def show(tidy_df: pd.DataFrame, *, title: str, profile: str) -> Markdown:
-    """The table for a notebook: one line a row, a column a task, each cell "ours ± sd (paper)".
+    """The table for a notebook: one line per row, one column per task, each cell "ours ± sd (paper)".
 
     Markdown, because it renders alike in JupyterLab and on web pages that show notebooks.
     """
@@ -57,7 +57,7 @@ def _grid(tidy_df: pd.DataFrame) -> list[list[str]]:
 
 
 def _cell_text(line: Mapping[Any, Any]) -> str:
-    """One cell: "ours ± sd (paper) verdict", leaving out what there is not."""
+    """One cell: "ours ± sd (paper) verdict", leaving out what is missing."""
     seeds = line["n_seeds"] + line["diverged"]
     if str(line["verdict"]).startswith("not run"):
         ours, verdict = "not run", ""
@@ -71,7 +71,7 @@ def _cell_text(line: Mapping[Any, Any]) -> str:
 
 
 def _forbid_claims_of_scale(scales: pd.Series, profile: str) -> None:
-    """A demo profile can hold demo cells only: nothing in it may look like a reproduction."""
+    """Refuse cells at another scale in a demo profile: nothing in it may look like a reproduction."""
     other = sorted(set(scales) - {"demo", ""})
     if profile in DEMO_PROFILES and other:
         raise ValueError(f"profile {profile!r} is at demo scale, but some cells say {', '.join(other)}")
@@ -91,7 +91,7 @@ def _caption(tidy_df: pd.DataFrame, profile: str) -> str:
 
 
 def _reasons(tidy_df: pd.DataFrame) -> list[str]:
-    """One line a reason, with the number of cells it explains."""
+    """One line per reason, with the number of cells it explains."""
     verdicts = tidy_df.loc[tidy_df["verdict"].str.startswith("not run"), "verdict"]
     return [f"{why} ({n} {'cell' if n == 1 else 'cells'})" for why, n in verdicts.value_counts(sort=False).items()]
 
@@ -189,10 +189,10 @@ def write(
     provenance: Mapping[str, Any],
     title: str,
 ) -> list[Path]:
-    """Write ``<out>/<profile>/<name>`` as .csv, .md, .tex (booktabs) and .json; the paths written.
+    """Write ``<out>/<profile>/<name>`` as .csv, .md, .tex (booktabs) and .json; return the paths.
 
-    Each file atomically. The JSON holds the fields of ``provenance`` and the claims with all digits; the Markdown shows
-    both tables.
+    Each file is written atomically. The JSON holds the fields of ``provenance`` and the claims with all digits; the
+    Markdown shows both tables.
     """
     text = markdown(tidy_df, title=title, profile=profile)
     if claims is not None and len(claims):

@@ -19,7 +19,7 @@ from sungen_lib.texts.examples import DataMissing
 class TaskData:
     """The data sets of ``profile``'s tasks; ``data_dir``: the data folder, where one is read.
 
-    All methods raise ``DataMissing`` where the set is not to be had, saying what to put where.
+    All methods raise ``DataMissing`` if the set is not available; the message says which file to put where.
     """
 
     profile: Profile
@@ -55,7 +55,7 @@ class TaskData:
         )
 
     def validation(self, task: str) -> Synthetic:
-        """More synthetic rows, a quarter of the pool, which nothing is trained on: variants are chosen by them."""
+        """More synthetic rows, a quarter of the pool, for choosing among variants; nothing is trained on them."""
         pool = self.synthetic(task)
         return replace(pool, start=pool.rows, rows=pool.rows // 4)
 
@@ -69,7 +69,7 @@ class TaskData:
         return f"embedded@{embedded.plm_fingerprint()}" if self.profile.plm == "embedded" else self.profile.plm
 
     def _fingerprint(self, task: str, source: str, split: str) -> str:
-        """What stands in a spec for the content of the set."""
+        """What identifies the set's content in a spec."""
         if self.profile.source == "embedded":
             return " ".join(filter(None, (embedded.fingerprint(), _user_task(task))))
         hub = tasks.get(task).hub

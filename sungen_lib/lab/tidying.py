@@ -1,4 +1,4 @@
-"""Measured cells joined with the published ones: one line a cell."""
+"""Measured cells joined with the published ones: one line per cell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIDY_COLUMNS = (
 
 
 def tidy(table: str, cells: Sequence[Cell], not_run: Mapping[tuple[str, str], str] | None = None) -> pd.DataFrame:
-    """Published and measured cells of one table, outer join, one line a cell, columns ``TIDY_COLUMNS``.
+    """Published and measured cells of one table, outer join, one line per cell, columns ``TIDY_COLUMNS``.
 
     The paper's cells come first, in its order, then ``ours_only`` ones, with ``paper`` NaN. ``sd`` is the sample
     standard deviation over seeds, ``n_seeds`` the seeds that finished, ``diverged`` those that did not. ``verdict`` is
@@ -98,5 +98,5 @@ def _average(cells: Sequence[Cell], absent: Sequence[str], number: float) -> dic
 
 
 def column_title(column: str) -> str:
-    """What a reader calls the column: a task of the paper by its title there, any other as it is."""
+    """The column's heading for readers: the paper's title for its tasks, any other name unchanged."""
     return tasks.TASKS[column].title if column in tasks.TASKS else column

@@ -22,7 +22,7 @@ from sungen_lib.lab.notebooks import read_json
 from sungen_lib.lab.parameters import ParameterError
 from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.models import TamConfig
-from sungen_lib.texts import examples, files, hub
+from sungen_lib.texts import examples, files, hub, jsonl
 from sungen_lib.texts.examples import DataError, Examples
 from sungen_lib.train import evaluate, fit
 
@@ -157,7 +157,9 @@ def read_test(experiment: Experiment, test: str, texts: Examples) -> Examples:
     found = _read(experiment, path)
     unknown = [name for name in found.label_names if name not in texts.label_names]
     if unknown:
-        raise DataError(f"{path}: label {unknown[0]!r} is none of the training file's: {', '.join(texts.label_names)}")
+        raise DataError(
+            f"{path}: label {unknown[0]!r} is none of the training file's: {jsonl.listed(texts.label_names)}"
+        )
     if (found.pairs is None) != (texts.pairs is None):
         raise DataError(f"{path}: pairs go with pairs only; test on rows like the training file's")
     return examples.renumbered(found, texts.label_names)

@@ -1,1 +1,1 @@
-"""What the paper says: printed numbers, claims, theory; and our measurements held against them."""
+"""What the paper says: printed numbers, claims, theory; and how our measurements compare."""

@@ -17,7 +17,7 @@ _BLOCK = 4_000_000  # resample counts held at once: 32 MB
 def _patterns(scores: Array) -> tuple[Array, Array]:
     """The distinct columns of (k, items) whole numbers >= 0, (k, P) float, and how often each occurs, (P,).
 
-    ``np.unique(scores, axis=1)`` says the same, but sorts whole columns and is many times slower.
+    ``np.unique(scores, axis=1)`` returns the same, but sorts whole columns and is many times slower.
     """
     codes = np.zeros(scores.shape[1], dtype=np.int64)
     for row in scores:  # renumbered after each row, so that codes stay below ``items`` and never overflow
@@ -29,7 +29,7 @@ def _patterns(scores: Array) -> tuple[Array, Array]:
 def _resample_items(scores: Array, rng: np.random.Generator) -> Array:
     """(RESAMPLES, k) means over resampled items, for (k, items) scores, the same items in all k.
 
-    Items with the same k scores are interchangeable, so drawing items with replacement is drawing how often each
+    Items with the same k scores are interchangeable, so drawing items with replacement means drawing how often each
     distinct column occurs: a multinomial over a handful of patterns, whatever the number of items.
     """
     items = scores.shape[1]
@@ -57,7 +57,7 @@ def _seed_weights(seeds: int, rng: np.random.Generator) -> Array:
 
 
 def resample(rows: Sequence[Array], *, paired: bool, rng: np.random.Generator) -> Array:
-    """(RESAMPLES, rows) resampled percentages of (S, items) bool arrays: items and seeds drawn anew.
+    """(RESAMPLES, rows) resampled percentages of (S, items) bool arrays: items and seeds are resampled.
 
     Items are resampled in the mean over seeds, seeds in the mean over items, and the two deviations are added.
     ``paired``: all rows were measured on the same items, and are resampled together.
@@ -95,7 +95,7 @@ def paired_gap(above: Cell, below: Cell) -> tuple[float, float, float, str]:
 def number_interval(cells: Sequence[Cell]) -> tuple[float, float]:
     """95 % bootstrap interval of the mean over ``cells`` (one, or the tasks of an average), seeds and items together.
 
-    Each cell is resampled by itself: items from its items, seeds from those that finished in every cell.
+    Each cell is resampled separately: items from its items, seeds from those that finished in every cell.
     """
     seeds, _ = common_seeds(cells)
     rng = np.random.default_rng(BOOTSTRAP_SEED)

@@ -1,4 +1,4 @@
-"""A measured cell of a table: one value a seed, and which test items were right."""
+"""A measured cell of a table: one value per seed, and which test items were predicted correctly."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def scale_of(cells: Iterable[Cell]) -> Scale:
 
 
 def common_seeds(cells: Sequence[Cell]) -> tuple[tuple[int | None, ...], tuple[int | None, ...]]:
-    """(finished, diverged): the seeds all cells ran, by whether any cell diverged; a seedless cell goes with any."""
+    """(finished, diverged): the seeds that all cells ran, split by whether one diverged; a seedless cell fits any."""
     seeded = [set(cell.seeds) for cell in cells if cell.seeds != (None,)]
     if not seeded:
         return (None,), ()

@@ -39,7 +39,7 @@ class Claim:
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """All rows, those above first."""
+        """All rows, those in ``above`` first."""
         return self.above + self.below
 
     def difference(self, values: Array) -> Array:
@@ -56,7 +56,7 @@ def _beats(key: str, table: str, above: str, below: str, columns: tuple[str, ...
 
 _EIGHT = tasks.CLASSIFICATION
 _SUBSETS = ("10k", "20k", "50k", "100k", "200k")
-# Table 4 prints in bold the subsets that beat the whole pool; IMDb's 20k has a claim of its own.
+# Table 4 prints in bold the subsets that beat the whole pool; IMDb's 20k has a separate claim.
 _BOLD = {"50k": ("imdb",), "100k": _THREE, "200k": _THREE}
 CLAIMS: tuple[Claim, ...] = (
     # Table 1 and Section 5.2
@@ -162,7 +162,7 @@ CLAIMS: tuple[Claim, ...] = (
         )
         for size, columns in _BOLD.items()
     ),
-    # Table 5: selected sets are not the same items as the pool, nor top as bottom
+    # Table 5: selection and pool hold different items, and so do top and bottom
     Claim(
         key="more-diverse",
         table="table05",

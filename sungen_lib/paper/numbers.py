@@ -108,13 +108,13 @@ _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
 
 
 def printed(table: str) -> dict[tuple[str, str], float]:
-    """The printed numbers of one table by (row, column), in the paper's order; none of a table that is not its."""
+    """The printed numbers of one table by (row, column), in the paper's order; empty for a table not in the paper."""
     columns, rows = _TABLES.get(table, ((), {}))
     return {(row, column): value for row, values in rows.items() for column, value in zip(columns, values, strict=True)}
 
 
 def published(table: str) -> pd.DataFrame:
-    """The printed numbers of one table, one line a cell: ``row``, ``column``, ``value``; in the paper's order."""
+    """The printed numbers of one table, one line per cell: ``row``, ``column``, ``value``; in the paper's order."""
     lines = [(row, column, value) for (row, column), value in printed(table).items()]
     return pd.DataFrame(lines, columns=["row", "column", "value"])
 
@@ -133,8 +133,8 @@ def size_name(samples: int) -> str:
 
 
 def size_row(method: str, size: int, pool: int) -> str:
-    """A row of Table 4. SunGen's weights depend on the pool: at another one than the paper's the row names it, so that
-    it does not stand beside a number of the paper that means something else."""
+    """A row of Table 4. SunGen's weights depend on the pool, so the row names a pool that is not of the paper's size,
+    and cannot be mistaken for the paper's row."""
     of_pool = f" of {size_name(pool)}" if method == "SunGen" and pool != TABLE04_POOL else ""
     return f"{method} {size_name(size)}{of_pool}"
 

@@ -3,7 +3,7 @@
 A world has n inputs and K classes. Its clean distribution is ``joint``: (n, K), the probability of (input, label).
 A ``transition`` gives the label noise: entry [i, j], or [x, i, j], is the probability that label i becomes j (at input
 x). A finite family of F classifiers is ``logits``: (F, n, K) float64; minus infinity stands for probability 0. Losses
-are those the TAMs are trained with. What the paper leaves loose is settled here in the docstrings.
+are those the TAMs are trained with. Where the paper is imprecise, the docstrings here state our reading.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sungen_lib.losses import Loss
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Curve = Callable[[Tensor], Tensor]  # a differentiable function of theta, one at a time: (F,) -> (F,)
-TIE = 1e-9  # risks closer than this are equal: in the cases at hand different ones differ by far more
+TIE = 1e-9  # risks closer than this count as equal; in these cases different ones differ by far more
 
 
 def certain(inputs: Array, labels: Indices, classes: int) -> Array:
@@ -36,7 +36,7 @@ def noisy(joint: Array, transition: Array) -> Array:
 
 
 def within_allowed_rates(transition: Array) -> bool:
-    """Whether every label is likelier to stay than to become any one other: the condition of all three proofs.
+    """Whether every label is likelier to stay than to become any other one: the condition of all three proofs.
 
     It reads ``eta < (K - 1) / K`` for uniform noise, ``eta_x < (K - 1) / K`` for non-uniform noise, and
     ``eta_ij < 1 - eta_i`` for class-dependent noise (Appendix A.2).
@@ -49,7 +49,7 @@ def within_allowed_rates(transition: Array) -> bool:
 def tables(points: int, classes: int, parts: int) -> Array:
     """Every table of class probabilities that are multiples of 1 / ``parts``, as logits (F, points, classes).
 
-    Includes each certain labelling, so that zero robust loss is within reach.
+    Includes each certain labelling, so that zero robust loss can be reached.
     """
     steps = [p for p in product(range(parts + 1), repeat=classes) if sum(p) == parts]
     with np.errstate(divide="ignore"):
@@ -93,7 +93,7 @@ def loss_table(logits: Array, loss: Loss) -> Array:
 
 
 def risks(table: Array, joint: Array) -> Array:
-    """(F,) exact expected losses under ``joint``; a pair that never occurs costs nothing, were its loss infinite."""
+    """(F,) exact expected losses under ``joint``; a pair that never occurs adds 0, even if its loss is infinite."""
     occurs = joint > 0
     return table[:, occurs] @ joint[occurs]
 
@@ -110,7 +110,7 @@ def same_minimisers(table: Array, joint: Array, transition: Array) -> bool:
 
 
 def accuracy(logits: Array, joint: Array) -> Array:
-    """(F,) probability under ``joint`` that a classifier's likeliest class (of equals the first) is the label."""
+    """(F,) probability under ``joint`` that a classifier's likeliest class (the first of equals) is the label."""
     return np.array(joint[np.arange(len(joint)), logits.argmax(axis=-1)].sum(axis=1))
 
 
@@ -144,15 +144,15 @@ def generalization_bound(family: int, samples: int, *, loss_range: float, delta:
 
     M is the number of samples in the outer set, drawn independently of the training set, and the loss lies in an
     interval of length B. The paper writes kappa for B without saying what it is, and M also for the bound of the
-    loss. Its proof unites two events of probability delta; counted once they fit: |W| - 1 weights other than the best
-    must not look too good and the best not too bad, |W| one-sided events at delta / |W| each (Hoeffding 1963).
+    loss. Its proof joins two events of probability delta. Counting them once is enough: the |W| - 1 other weights must
+    not look too good and the best must not look too bad, |W| one-sided events at delta / |W| each (Hoeffding 1963).
     A two-sided union would give ln(2 |W| / delta).
     """
     return epsilon + loss_range * math.sqrt(2 * math.log(family / delta) / samples)
 
 
 def distance_bound(excess: float | Array, mu: float) -> Array:
-    """``sqrt(2 epsilon / mu)``: how far from its minimum a mu-strongly convex risk can exceed it by only epsilon."""
+    """``sqrt(2 epsilon / mu)``: largest distance from its minimum where a mu-strongly convex risk is within epsilon."""
     return np.sqrt(2 * np.asarray(excess) / mu)
 
 
@@ -171,7 +171,7 @@ def logistic_risk(joint: Array, inputs: Array, loss: Loss) -> Curve:
 
 
 def derivative(curve: Curve) -> Curve:
-    """The derivative by theta, exact and itself a ``Curve``."""
+    """The derivative with respect to theta, exact and itself a ``Curve``."""
 
     def slope(theta: Tensor) -> Tensor:
         theta = theta if theta.requires_grad else theta.detach().requires_grad_()
@@ -191,10 +191,10 @@ def weight_of(fixed: Curve, weighed: Curve) -> Curve:
 
 
 def curvature(risk: Curve, weight: Curve) -> Curve:
-    """Second derivative of ``risk(theta_hat(w))`` by w, as a function of theta_hat; its least value is Theorem 3's mu.
+    """d^2 ``risk(theta_hat(w))`` / dw^2 as a function of theta_hat; its least value is Theorem 3's mu.
 
     Theorem 3 cannot hold for all weights at once: ``c w`` has the same theta_hat as w, so the risk is flat along every
-    ray. It is taken on a segment of weights that holds one of them.
+    ray. It is taken on a segment of weights that crosses each ray once.
     """
 
     def first(theta: Tensor) -> Tensor:

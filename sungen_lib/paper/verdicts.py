@@ -33,12 +33,12 @@ def average_verdict(cells: Sequence[Cell], published_value: float) -> str:
 
 
 def number_verdict(cell: Cell, published_value: float) -> str:
-    """How a measured number stands to the printed one.
+    """How a measured number compares with the printed one.
 
     ``reproduced`` if the 95 % interval of (ours - paper) lies within +-2 points (Self-BLEU: 0.02), ``differs`` if it
-    lies wholly outside, else ``undecided``; also ``undecided`` with fewer than three finished seeds, whose spread says
-    too little. Only at paper scale: elsewhere a number has no verdict and the result is "", as it is where nothing was
-    published (NaN). ``diverged`` if all seeds did.
+    lies wholly outside, else ``undecided``; also ``undecided`` with fewer than three finished seeds, whose spread is
+    not informative. Only at paper scale: elsewhere, or if nothing was published (NaN), a number has no verdict and the
+    result is "". ``diverged`` if all seeds did.
     """
     return average_verdict([cell], published_value)
 
@@ -54,14 +54,14 @@ CHECK_COLUMNS = ("claim", "text", "column", "paper", "ours", "low", "high", "see
 
 
 def check(table: str, cells: Sequence[Cell], *, rows: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Every claim on ``table``, put to ``cells``; one line a statement, columns ``CHECK_COLUMNS``.
+    """Check every claim on ``table`` against ``cells``; one line per statement, columns ``CHECK_COLUMNS``.
 
     ``paper`` and ``ours`` are the claim's d, over the seeds common to all rows; ``low`` and ``high`` its 95 % interval
-    by a bootstrap over seeds and test items together (each task of an average on its items). ``verdict``: ``holds`` if
+    by a bootstrap over seeds and test items together (in an average, each task on its items). ``verdict``: ``holds`` if
     the interval lies on the claimed side of the margin, ``fails`` if it lies on the other, else ``undecided``; also
     ``undecided`` with fewer than three seeds, unless nothing in the rows is random. Without items (Self-BLEU) there is
     no interval, and the seeds decide if all agree. ``not run: why`` if a row is missing, ``diverged`` if no common seed
-    finished. The claim about a number is put to ``number_verdict``'s rule: paper scale only. ``seeds``: "+" for each
+    finished. The claim about a number follows ``number_verdict``'s rule: paper scale only. ``seeds``: "+" for each
     seed that alone supports the claim, "-" against, "0" neither, "x" diverged. ``scale`` is that of the cell farthest
     from the paper.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sungen_lib.texts import tasks
 from sungen_lib.texts.examples import DataError, DataMissing, Examples, renumbered, two_classes
-from sungen_lib.texts.jsonl import SUFFIXES, read_jsonl
+from sungen_lib.texts.jsonl import SUFFIXES, fetched, read_jsonl
 
 GOLD = "std"
 
@@ -34,7 +34,9 @@ def label_names(data_dir: str | Path, task: str) -> tuple[str, ...]:
     if not path.is_file():
         raise DataMissing(f"no {path}: write the label names there, in index order, for example {json.dumps(expected)}")
     try:
-        names = json.loads(path.read_text(encoding="utf-8-sig"))
+        names = json.loads(fetched(path).read_text(encoding="utf-8-sig"))
+    except DataError:
+        raise
     except ValueError as error:
         raise DataError(f"{path}: not a JSON list of label names ({error})") from None
     if not isinstance(names, list) or sorted(map(str, names)) != sorted(expected):

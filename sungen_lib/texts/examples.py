@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,11 +13,18 @@ import numpy as np
 from sungen_lib import show
 
 
-class DataError(ValueError):
+class OneSentence:
+    """For errors whose message says it all: IPython shows that alone, without pages of traceback above it."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class DataError(OneSentence, ValueError):
     """A data file that cannot be used; the message names the file, the line and the remedy."""
 
 
-class DataMissing(FileNotFoundError):
+class DataMissing(OneSentence, FileNotFoundError):
     """A data set that is not there; the message says what to put where."""
 
 
@@ -98,6 +106,23 @@ class Examples:
         digest = hashlib.sha256(json.dumps([self.texts, self.pairs, self.label_names]).encode())
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
         return digest.hexdigest()[:16]
+
+
+LONGEST_WORDS = 10  # characters a word on average; in English it is about 5, in Finnish 8
+
+
+def warn_if_uncut(data: Examples, place: object) -> Examples:
+    """``data``; warns where white space does not tell its words apart, as in Chinese, Japanese or Thai."""
+    some = data.texts[:1000]
+    uncut = sum(len(text) > LONGEST_WORDS * len(text.split()) for text in some)
+    if uncut > len(some) / 2:
+        warnings.warn(
+            f"{place}: {uncut / len(some):.0%} of the texts have no white space between their words, and the LSTM "
+            "splits there: each is a token or two to it, so its weights say next to nothing. Put a space between the "
+            "words, or the characters, or use a pretrained encoder",
+            stacklevel=4,
+        )
+    return data
 
 
 def renumbered(data: Examples, names: Sequence[str]) -> Examples:

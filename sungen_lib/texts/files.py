@@ -6,9 +6,11 @@ it) or from the caller. Numbers without names are refused: their order differs f
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,16 +41,23 @@ def read(
     """The rows of a file: columns ``text`` (or ``text1`` and ``text2``) and ``label``, and ``idx`` where there is one.
 
     ``labels``: the label names in index order; without them they come from the file, in alphabetical order where it
-    has no order of its own. Raises ``DataError`` naming file and line (of a Parquet file: row) as ``data.read_jsonl``
-    does, also for a missing column, and for integer labels that nobody has named; ``DataMissing`` without a file.
+    has no order of its own. What a label means does not depend on the format (``jsonl.label_index``). Raises
+    ``DataError`` naming file and line (of a Parquet file: row) as ``jsonl.read_jsonl`` does, also for a missing column,
+    for numbers, true and false that nobody has named, and for names that differ only in case or white space;
+    ``DataMissing`` without a file. Warns of texts without white space.
     """
     path = Path(path)
     if not path.is_file():
         raise DataMissing(f"no such file: {path}")
     rows = list(_rows(path, (text, label)))
-    names = _label_names(path, [row.get(label) for _, row in rows], labels, label)
-    numbered = ((number, _typed(row, label, names)) for number, row in rows) if suffix(path) == ".csv" else rows
-    return jsonl.from_rows(path, numbered, names, text=text, label=label)
+    own = _class_label(path, label) if suffix(path) == ".parquet" else None
+    if own is not None:
+        if labels is not None and own != tuple(labels):
+            names = f"{jsonl.listed(own)} in this order, not {jsonl.listed(labels)}"
+            raise DataError(f"{path}: its own label names are {names}")
+        rows = [(number, _with_name(path, number, row, label, own)) for number, row in rows]
+    known = own or labels or _label_names(path, [row.get(label) for _, row in rows], label)
+    return jsonl.from_rows(path, rows, tuple(known), text=text, label=label)
 
 
 def _rows(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[int, Row]]:
@@ -66,13 +75,14 @@ def _csv_rows(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[int, Row]]:
         elif len(cells) != len(header):
             raise DataError(f"{path}:{number}: {len(cells)} cells under {len(header)} columns; quote cells with commas")
         else:
-            yield number, dict(zip(header, cells, strict=True))
+            row = dict(zip(header, cells, strict=True))
+            yield number, row | {name: int(row[name]) for name in ("idx",) if _is_integer(row.get(name))}
 
 
 def _csv_cells(path: Path) -> Iterator[tuple[int | None, list[str]]]:
     """The header, with ``None``, and each row's cells, with the line number of its end; empty lines are left out."""
     before = csv.field_size_limit(LONGEST_CELL)
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with jsonl.fetched(path).open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
             yield None, next(reader, [])
@@ -88,7 +98,7 @@ def _csv_cells(path: Path) -> Iterator[tuple[int | None, list[str]]]:
 
 def _table(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, partitioning=None)
+        return pq.read_table(jsonl.fetched(path), partitioning=None)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: cannot be read as Parquet ({reason}); write the file again") from None
@@ -98,47 +108,79 @@ def _parquet_rows(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[int, Ro
     table = _table(path)
     _check_columns(path, table.column_names, wanted)
     columns = [name for name in (*wanted, "text1", "text2", "idx") if name in table.column_names]
-    return enumerate(table.select(list(dict.fromkeys(columns))).to_pylist(), start=1)
+    try:
+        return enumerate(table.select(list(dict.fromkeys(columns))).to_pylist(), start=1)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: holds strings that are not UTF-8 ({error}); re-encode them") from None
 
 
 def _check_columns(path: Path, columns: Sequence[str], wanted: tuple[str, str]) -> None:
     text, label = wanted
-    for name in (label, *(() if "text1" in columns else (text,))):
+    for parameter, name in {"label": label, **({} if "text1" in columns else {"text": text})}.items():
         if name not in columns:
             found = ", ".join(map(repr, columns)) or "none"
-            raise DataError(f"{path}: no column {name!r} among {found[:200]}; name yours, or rename it")
+            remedy = f"name yours (parameter {parameter}), or rename it"
+            raise DataError(f"{path}: no column {name!r} among {found[:200]}; {remedy}")
         if columns.count(name) > 1:
             raise DataError(f"{path}: {columns.count(name)} columns are called {name!r}; rename all but one")
 
 
-def _typed(row: Row, label: str, names: Sequence[str]) -> Row:
-    """A CSV file's row with numbers where they are meant: all its cells are texts."""
-    meant = {name: row[name] for name in ("idx", label) if name in row and (name != label or row[name] not in names)}
-    return {**row, **{name: int(cell) for name, cell in meant.items() if _is_integer(cell)}}
-
-
 def _is_integer(value: object) -> bool:
-    if isinstance(value, str):
-        return len(value) < 20 and value.isascii() and value.removeprefix("-").isdigit()
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, str) and len(value) < 20 and value.isascii() and value.removeprefix("-").isdigit()
 
 
-def _label_names(path: Path, values: Sequence[object], given: Sequence[str] | None, label: str) -> tuple[str, ...]:
-    own = _class_label(path, label) if suffix(path) == ".parquet" else None
-    if own is not None and given is not None and own != tuple(given):
-        raise DataError(f"{path}: its own label names are {', '.join(own)} in this order, not {', '.join(given)}")
-    if given is not None or own is not None:
-        return tuple(given or own or ())
-    if any(map(_is_integer, values)):
-        example = '["negative", "positive"]'
-        raise DataError(f"{path}: labels are numbers without names; pass labels, the names in order such as {example}")
-    names = sorted({value for value in values if isinstance(value, str) and value.strip()})
+def _with_name(path: Path, number: int, row: Row, label: str, own: tuple[str, ...]) -> Row:
+    """A row of a file with label names of its own: there a number is an index, also where names are numbers."""
+    value = row[label]
+    if not isinstance(value, int):
+        return row
+    if not 0 <= value < len(own):
+        wrong = f"label {value} is no index into the file's own names, {jsonl.listed(own)}"
+        raise DataError(f"{path}:{number}: {wrong}"[:300])
+    return {**row, label: own[value]}
+
+
+EXAMPLE = '["negative", "positive"]'
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]*)?")
+
+
+def _label_names(path: Path, values: Sequence[object], label: str) -> tuple[str, ...]:
+    """The names among the labels; ``DataError`` where there are none, or it is not sure what they are."""
+    strings = {value for value in values if isinstance(value, str) and value.strip()}
+    names = sorted(name for name in strings if not _DECIMAL.fullmatch(name))
+    _check_numbers(path, values, names)
     if values and not names:
-        raise DataError(f"{path}: {label!r} holds no names of labels; name the column or field that does")
+        raise DataError(f"{path}: {label!r} holds no names of labels; name the column that does (parameter label)")
     if len(values) >= 10 and len(names) > len(values) // 2:
         several = f"{len(names)} different labels in {len(values)} rows"
         raise DataError(f"{path}: {several}; is {label!r} where the labels are?")
+    _check_spelling(path, names)
     return tuple(names)
+
+
+def _check_numbers(path: Path, values: Sequence[object], names: Sequence[str]) -> None:
+    """Refuse numbers, and true and false: which class they stand for differs from source to source."""
+    distinct = list(dict.fromkeys(value for value in values if isinstance(value, (str, int, float))))
+    known = [value for value in distinct if jsonl.number_of(value) is not None]
+    truths = [value for value in known if isinstance(value, bool) or str(value).lower() in ("true", "false")]
+    if len(known) > len(truths) or any(map(_is_integer, distinct)):
+        found = jsonl.listed(sorted({str(value) for value in distinct})[:5])
+        advice = f"pass labels, the names in order such as {EXAMPLE}"
+        raise DataError(f"{path}: labels are numbers without names; {advice} (found {found})"[:400])
+    if truths and (len(truths) == len(distinct) or any(isinstance(value, bool) for value in truths)):
+        advice = f"pass labels, the names for false and true in this order such as {EXAMPLE}"
+        raise DataError(f"{path}: labels are true and false without names; {advice}")
+
+
+def _check_spelling(path: Path, names: Sequence[str]) -> None:
+    first: dict[str, str] = {}
+    for name in names:
+        if name.encode(errors="ignore").decode() != name:
+            raise DataError(f"{path}: label {name!r} holds half a surrogate pair; write the character")
+        other = first.setdefault(jsonl.spelling(name), name)
+        if other != name:
+            differ = f"labels {other!r} and {name!r} differ only in case or white space"
+            raise DataError(f"{path}: {differ}; write them alike, or pass labels with both if they are two classes")
 
 
 def _class_label(path: Path, label: str) -> tuple[str, ...] | None:
@@ -151,12 +193,17 @@ def _class_label(path: Path, label: str) -> tuple[str, ...] | None:
         return None
 
 
-def write_rows(target: str | Path, source: str | Path, rows: np.ndarray) -> None:
+def write_rows(target: str | Path, source: str | Path, rows: np.ndarray, *, version: str | None = None) -> None:
     """The ``rows`` of ``source`` (positions from 0, in that order), with all their columns, to ``target``, atomically.
 
-    Both files have the same suffix.
+    Both files have the same suffix. ``version``: ``storage.content_hash`` of the file when it was read; raises
+    ``DataError``, before anything is written, if that has changed: positions would mean other rows.
     """
     source = Path(source)
+    if Path(target).exists() and storage.same_place(source, target):
+        raise DataError(f"{target}: the rows come from this file; write them to another")
+    if version is not None and not (source.is_file() and storage.content_hash(source) == version):
+        raise DataError(f"{source} has changed since it was read; run the notebook again")
     if suffix(source) == ".parquet":
         table = _table(source).take(pa.array(rows))
         with atomic_path(target) as temporary:
@@ -167,10 +214,10 @@ def write_rows(target: str | Path, source: str | Path, rows: np.ndarray) -> None
         buffer = io.StringIO(newline="")
         # All cells quoted: the writer leaves those with a carriage return bare, which no reader takes.
         csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([header, *(lines[i][1] for i in rows)])
-        content = buffer.getvalue()
-    else:
-        objects = [row for _, row in jsonl.jsonl_rows(source)]
-        content = "".join(json.dumps(objects[i], ensure_ascii=False) + "\n" for i in rows)
+        content = buffer.getvalue().encode()
+    else:  # the bytes as they are: what JSON can spell, half a surrogate pair for one, cannot always be written again
+        whole = [line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n") for _, line in jsonl.jsonl_lines(source)]
+        content = b"".join(whole[i] + b"\n" for i in rows)
     jsonl.write_packed(target, content)
 
 

@@ -2,8 +2,8 @@
 
 A prompt states the label and opens a quotation mark; what the PLM writes up to the closing mark is the text. Tasks
 with a context (a movie, restaurant or product name, the first text of a pair) take it from a list or have the PLM
-write it first (Table 10, Appendix F.3). Kept are texts that were closed in time, hold no slot marker such as ``<C>``
-and were not written before; classes are balanced by count.
+write it first (Table 10, Appendix F.3). A text is kept if it was closed in time, holds no slot marker such as ``<C>``
+and was not written before; classes are balanced by count.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 SLOT = re.compile(r"<[A-Za-z]>")
 NAMES = Sampling(min_tokens=1, max_tokens=20)
 PLAIN = Sampling()
-BARREN = 10  # shards without a new text after which generation is given up
-CONTEXTS = 200  # names written in the first stage, at least, as far as the PLM finds that many different ones
+BARREN = 10  # generation fails after this many shards without a new text
+CONTEXTS = 200  # least number of names from the first stage, if the PLM finds that many different ones
 
 
 def contexts(writer: Writer, task: Task, *, count: int = CONTEXTS, seed: int, sampling: Sampling = NAMES) -> list[str]:
-    """The task's contexts: its list, or distinct names written by the PLM; empty for a task without."""
+    """The task's contexts: its list, or distinct names written by the PLM; empty for a task that has none."""
     if task.contexts:
         return list(task.contexts)
     if task.context_prompt is None:
@@ -62,7 +62,7 @@ class _Row:
 
 
 def _shard(writer: Writer, task: Task, names: list[str], sampling: Sampling, *, size: int, seed: int) -> list[_Row]:
-    """``size`` prompts, labels in turn, contexts drawn at random; the closed texts among the answers."""
+    """Write for ``size`` prompts, labels in turn, contexts drawn at random; return the closed texts."""
     rng = np.random.default_rng(seed)
     labels = np.arange(size) % task.classes
     chosen = [names[i] for i in rng.integers(len(names), size=size)] if names else [""] * size
@@ -86,7 +86,7 @@ def _shard(writer: Writer, task: Task, names: list[str], sampling: Sampling, *, 
 
 
 def _shards(make: Callable[[int], list[_Row]], folder: Path | None) -> Iterator[list[_Row]]:
-    """Shard 0, 1, ...: read from ``folder`` where complete, else made and stored there."""
+    """Shard 0, 1, ...: read from ``folder`` if complete, else made and stored there."""
     number = 0
     while True:
         path = None if folder is None else folder / f"shard-{number:05d}.json"
@@ -100,7 +100,7 @@ def _shards(make: Callable[[int], list[_Row]], folder: Path | None) -> Iterator[
 
 
 def _stored_shard(path: Path) -> list[_Row] | None:
-    """None where there is none; a damaged one is set aside."""
+    """``None`` if there is none; a damaged one is set aside."""
     if not path.exists():
         return None
     try:
@@ -142,7 +142,7 @@ def _stored_contexts(folder: Path | None, manifest: dict[str, Any], write: Calla
         try:
             stored = read_sealed(path)
         except Damaged as error:
-            set_aside(folder, str(error))  # with the shards: nobody can tell what wrote them
+            set_aside(folder, str(error))  # with the shards, because it is unknown what wrote them
             return _stored_contexts(folder, manifest, write)
         other = [key for key, value in manifest.items() if key != "versions" and stored.get(key) != value]
         if other:
@@ -171,10 +171,9 @@ def generate(
 ) -> Examples:
     """``rows`` synthetic examples of ``task``, classes balanced to within one, no text twice.
 
-    With ``folder`` each finished shard is stored there, with a manifest of what wrote it, and a later call with the
-    same arguments goes on after the last one, to the same set; with others it raises ``ValueError``. A damaged shard is
-    set aside and made again. Raises ``RuntimeError`` where the PLM does not get there: ten shards in a row without a
-    new text.
+    With ``folder`` each finished shard is stored there, with a manifest of what wrote it. A later call with the same
+    arguments continues after the last shard and returns the same set; with others it raises ``ValueError``. A damaged
+    shard is set aside and made again. Raises ``RuntimeError`` if the PLM writes no new text in ten shards in a row.
     """
     writer = Writer(model, tokenizer)
     place = None if folder is None else Path(folder)
@@ -201,7 +200,7 @@ def generate(
 def _collected(
     shards: Iterator[list[_Row]], task: Task, rows: int, report: Callable[[int], None]
 ) -> list[list[_Row]]:
-    """Rows by label, ``rows`` in all, no text twice; ``report`` is told the number of new ones after each shard."""
+    """Rows by label, ``rows`` in all, no text twice; calls ``report`` after each shard with the number of new rows."""
     wanted = [rows // task.classes + (label < rows % task.classes) for label in range(task.classes)]
     found: list[list[_Row]] = [[] for _ in wanted]
     seen: set[tuple[str, str]] = set()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +26,20 @@ def fetch(task: str, data_dir: str | Path, *, source: str | None = None) -> None
 
     A split that is there already is left alone. ``source``: another hub id, or a local folder in the hub's format,
     instead of the one in ``tasks.py``. Raises ``DataMissing`` if the data set cannot be reached, ``DataError`` if its
-    columns or label names are not those expected or a split is empty; nothing is half written.
+    columns or label names are not those expected, a split is empty, or a split that is there came from a local folder
+    that has changed since; nothing is half written.
     """
     folder = Path(data_dir) / task
+    version = storage.content_hash(source) if source is not None and Path(source).is_dir() else None
     for split in SPLITS:
         target = folder / data_folder.GOLD / f"{split}.jsonl.gz"
+        note = target.with_name(f"{split}.source")  # the version of the folder that it was made from
         if not target.is_file():
-            jsonl.write_jsonl(target, _convert(task, _download(task, split, source)))
+            with _download(task, split, source, target.parent) as rows:
+                jsonl.write_jsonl(target, _convert(task, rows))
+            storage.write_text(note, f"{version}\n")
+        elif version is not None and note.is_file() and note.read_text(encoding="utf-8").strip() != version:
+            raise DataError(f"{target} was made before {source} changed; remove it to have it made again")
     if not (folder / "labels.json").is_file():
         storage.write_text(folder / "labels.json", json.dumps(tasks.get(task).labels) + "\n")
 
@@ -41,36 +51,101 @@ def _home(task: str) -> Hub:
     return hub
 
 
-def _download(task: str, split: str, source: str | None) -> Dataset:
+@contextmanager
+def _download(task: str, split: str, source: str | None, scratch: Path) -> Iterator[Dataset]:
     hub = _home(task)
     remedy = f"go online, or put gold data for {task} into a data folder and name it (data_dir)"
-    return _load(source or hub.path, hub.config, hub.train if split == "train" else hub.test, task, remedy)
+    wanted = hub.train if split == "train" else hub.test
+    with _load(source or hub.path, hub.config, wanted, task, remedy, scratch) as rows:
+        yield rows
 
 
 def fetch_file(path: str, split: str, target: str | Path) -> None:
     """Write a split of the data set ``path``, a hub id or a local folder in the hub's format, to a Parquet file, unless
-    that is there already.
+    that is there already: of a folder that may change, name it by ``storage.content_hash``.
 
     Its label names go along, in the file's schema. Raises as ``fetch`` does.
     """
-    if not Path(target).is_file():
-        rows = _load(path, None, split, path, "go online, or name a file")
-        with storage.atomic_path(target) as temporary:
-            rows.to_parquet(temporary)
+    target = Path(target)
+    if not target.is_file():
+        rows = _load(path, None, split, path, "go online, or name a file", target.parent)
+        with rows as found, storage.atomic_path(target) as temporary:
+            found.to_parquet(temporary)
 
 
-def _load(path: str, config: str | None, split: str, name: str, remedy: str) -> Dataset:
+@contextmanager
+def _load(path: str, config: str | None, split: str, name: str, remedy: str, scratch: Path) -> Iterator[Dataset]:
+    """The split; whatever is wrong with it is one sentence.
+
+    A local folder is read anew each time, by way of a folder in ``scratch``: a cache could be of an earlier state.
+    """
+    if not Path(path).is_dir():
+        yield _explained(path, config, split, name, remedy, None)
+        return
+    for file in Path(path).rglob("*"):
+        if file.is_file():
+            jsonl.fetched(file)
+    if any((Path(path) / about).is_file() for about in ("state.json", "dataset_dict.json")):
+        yield _from_disk(path, split)
+        return
+    existing = next(place for place in (scratch, *scratch.parents) if place.is_dir())
+    with tempfile.TemporaryDirectory(dir=existing, prefix=".reading-", ignore_cleanup_errors=True) as cache:
+        yield _explained(path, config, split, name, remedy, cache)
+
+
+def _explained(path: str, config: str | None, split: str, name: str, remedy: str, cache: str | None) -> Dataset:
     from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
     try:
-        return load_dataset(path, config, split=split)
-    except (DatasetNotFoundError, ConnectionError, FileNotFoundError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataMissing(f"{name}: the hub's {path!r} cannot be reached ({reason}); {remedy}") from None
+        return load_dataset(path, config, split=split, cache_dir=cache)
+    except (DatasetNotFoundError, ConnectionError, FileNotFoundError, PermissionError) as error:
+        if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError):
+            sentence = f"the cache of datasets takes no files ({error}); set HF_DATASETS_CACHE to a folder that does"
+            raise DataError(f"{path}: {sentence}") from None
+        if Path(path).is_dir():
+            raise DataMissing(
+                f"{path} holds no data files (CSV, JSONL, Parquet or the like); name a folder that does"
+            ) from None
+        raise DataMissing(f"{name}: the hub's {path!r} cannot be reached ({_first_line(error)}); {remedy}") from None
+    except DatasetGenerationError as error:
+        raise DataError(f"{path}: {_of_its_files(error)}") from None
+    except RuntimeError as error:  # a script, which datasets no longer runs
+        found = re.search(r"found (\S+\.py)", str(error))
+        reason = f"is made by {found[1]}, which is not run" if found else f"cannot be read ({_first_line(error)})"
+        raise DataError(f"{path} {reason}; name one of its data files") from None
     except ValueError as error:  # an unknown configuration or split
         wanted = f"{split!r} of {config or 'the default configuration'}"
-        raise DataError(f"{path}: the split {wanted} is not there or empty ({error})") from None
+        raise DataError(f"{path}: the split {wanted} is not there or empty ({_first_line(error)})") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _of_its_files(error: Exception) -> str:
+    """What is wrong with the files of a data set: ``datasets`` says it in ten lines, or only in the error's cause."""
+    text = str(error)
+    columns = re.search(r"there (?:is|are) (.+)", text)
+    if columns is None:
+        return f"cannot be read ({_first_line(error.__cause__ or error)}); mend its files, or name the right one itself"
+    file = re.search(r"^(/[^,]+|hf://[^,]+)", text, re.MULTILINE)
+    name = Path(file[0]).name if file else "one of them"
+    return f"its files differ in columns, {name} has {columns[1]}; name the file that you mean itself (FOLDER/{name})"
+
+
+def _from_disk(path: str, split: str) -> Dataset:
+    """A split of what ``save_to_disk`` wrote; a data set without splits is its training rows."""
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        found = load_from_disk(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: what save_to_disk wrote there cannot be read ({_first_line(error)})") from None
+    splits = dict(found) if isinstance(found, DatasetDict) else {"train": found}
+    if split not in splits:
+        raise DataError(f"{path}: there is no split {split!r}, only {', '.join(splits)}; name a file")
+    return splits[split]
 
 
 def _convert(task: str, rows: Dataset) -> Examples:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sungen_lib.texts.examples import DataError, DataMissing, Examples
+from sungen_lib.texts.examples import DataError, DataMissing, Examples, warn_if_uncut
 from sungen_lib.texts.jsonl import jsonl_rows, label_index, text_field
 
 # Words that tell the polarity of a review: enough to notice labels that are the wrong way round, and for nothing else.
@@ -23,9 +23,9 @@ def import_synthetic(path: str | Path, *, label_order: Sequence[str], pair: bool
     """Synthetic rows in the form of ZeroGen's files (``C``, ``X``, ``Y``) or SunGen's (``idx``, ``text``, ``label``).
 
     ``label_order``: the label names in the file's index order, which its authors changed from task to task and which
-    no file states. ``C``, the context that ``X`` was written for, is the first text of a ``pair``, else left out. Warns
-    if, of polarity labels, the texts' own words say the opposite. Raises ``DataError`` naming file and line, and
-    ``DataMissing``.
+    no file states (``jsonl.label_index``). ``C``, the context that ``X`` was written for, is the first text of a
+    ``pair``, else left out. Warns if, of polarity labels, the texts' own words say the opposite. Raises ``DataError``
+    naming file and line, and ``DataMissing``.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,7 +45,7 @@ def import_synthetic(path: str | Path, *, label_order: Sequence[str], pair: bool
         raise DataError(f"{path}: no rows; expected one JSON object a line")
     data = Examples.of(contexts, labels, label_order, texts) if pair else Examples.of(texts, labels, label_order)
     _warn_if_inverted(path, data)
-    return data
+    return warn_if_uncut(data, path)
 
 
 def _warn_if_inverted(path: Path, data: Examples) -> None:

