@@ -61,15 +61,33 @@ sys.exit(not fits)
 PYTHON
 }
 
+HELD=3 NO_LOCKS=4
+take_lock() { # flags beside LOCK_EX
+    "$base" -c "
+import sys
+try:
+    import fcntl
+    fcntl.flock(9, fcntl.LOCK_EX $1)
+except BlockingIOError:
+    sys.exit($HELD)
+except (ImportError, OSError):
+    sys.exit($NO_LOCKS)
+"
+}
+
 make_venv() {
-    local ready=$venv/.sungen-ready half=$venv/.sungen-installing wanted
+    local ready=$venv/.sungen-ready half=$venv/.sungen-installing wanted lock=0
     wanted=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)
     ! is_ready || return 0
     # The lock is on this script; pip inherits it, so a pip that outlives a killed run_all.sh is waited for, too.
     exec 9<"$script"
-    if ! "$base" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null; then
+    take_lock '| fcntl.LOCK_NB' || lock=$?
+    if [[ $lock == "$HELD" ]]; then
         echo "waiting for another installation into .venv to end"
-        "$base" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 2>/dev/null
+        take_lock '' || lock=$?
+    fi
+    if [[ $lock == "$NO_LOCKS" ]]; then
+        echo "files in $root cannot be locked: start no second installation until this one has ended"
     fi
     if ! is_ready; then
         fill_venv

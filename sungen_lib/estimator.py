@@ -8,19 +8,22 @@ Pass them to any classifier as ``sample_weight``:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from numbers import Integral
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
 from sungen_lib.learn import learn_weights
 from sungen_lib.models import TamConfig
 from sungen_lib.texts.examples import Examples
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags  # of scikit-learn 1.6 on
 
 
 class SunGenWeights(BaseEstimator):
@@ -47,13 +50,13 @@ class SunGenWeights(BaseEstimator):
         self.device = device
         self.progress = progress
 
-    def fit(self, X: Sequence[str], y: Sequence[Any]) -> Self:
+    def fit(self, X: Iterable[str], y: Iterable[Any]) -> Self:
         """Learn the weights of the texts ``X``, N strings, with the labels ``y``, N values of one sortable kind.
 
         Raises ``ValueError`` if the lengths differ, if a text is not a string, if labels are missing or continuous,
         and for fewer than two classes; ``Diverged`` if learning gives no sound weights.
         """
-        texts, (classes, numbers) = _texts(X), _classes(y)
+        (classes, numbers), texts = _classes(y), _texts(X)
         if len(texts) != len(numbers):
             raise ValueError(f"{len(texts)} texts and {len(numbers)} labels")
         if len(classes) < 2:
@@ -77,7 +80,7 @@ class SunGenWeights(BaseEstimator):
         return tags
 
 
-def _texts(values: Sequence[str]) -> list[str]:
+def _texts(values: Iterable[str]) -> list[str]:
     """The texts as a list of plain strings."""
     if isinstance(values, str) or getattr(values, "ndim", 1) != 1:
         raise ValueError("texts must be a list, a one-dimensional array or a Series of strings")
@@ -88,16 +91,16 @@ def _texts(values: Sequence[str]) -> list[str]:
     return [str(text) for text in texts]
 
 
-def _classes(values: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+def _classes(values: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
     """The sorted classes, (K,), and each label's index among them, (N,)."""
-    labels = np.asarray(values)
-    if labels.ndim != 1:
-        raise ValueError(f"y should be a 1d array of labels, got an array of shape {labels.shape}")
-    each = list(values)
+    each = [] if values is None else list(values)
+    if values is None or isinstance(values, str) or getattr(values, "ndim", 1) != 1 or any(map(np.ndim, each)):
+        raise ValueError("y should be a 1d array, a list or a Series of labels")
     if pd.isna(np.asarray(each, dtype=object)).any():
         raise ValueError("labels are missing (NaN or None); drop these rows")
     if len({isinstance(label, str) for label in each}) == 2:
         raise ValueError("labels must be all strings or all numbers, not a mix")
+    labels = np.asarray(each)
     check_classification_targets(labels)
     classes, numbers = np.unique(labels, return_inverse=True)
     return classes, numbers

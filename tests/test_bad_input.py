@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import keyword_set, keyword_vocabulary
+from conftest import keyword_examples, keyword_set, keyword_vocabulary
 from safetensors.torch import save_file
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sungen_lib.encode import encode
-from sungen_lib.lab import suite
+from sungen_lib import __main__ as command_line
 from sungen_lib.lab.experiment import Experiment
-from sungen_lib.lab.parameters import ParameterError, positive_integer, positive_numbers
+from sungen_lib.lab.parameters import ParameterError, PositiveInteger, PositiveNumbers
 from sungen_lib.learn import learn_weights, load_weights
 from sungen_lib.models import TamConfig
 from sungen_lib.texts import data_folder, examples, plms
@@ -70,8 +69,8 @@ FILES: dict[str, tuple[bytes, str]] = {
     "no label": (b'{"text": "fine"}\n', r"test\.jsonl:1: label None is neither an index 0\.\.1 nor one of"),
     "label too large": (line(label=2), r"test\.jsonl:2: label 2 is neither"),
     "negative label": (line(label=-1), r"test\.jsonl:2: label -1 is neither"),
-    "label 1.0": (line(label=1.0), r"test\.jsonl:2: label 1\.0 is neither"),
-    "label true": (line(label=True), r"test\.jsonl:2: label True is neither"),
+    "label 1.5": (line(label=1.5), r"test\.jsonl:2: label 1\.5 is neither"),
+    "a list as label": (line(label=[1]), r"test\.jsonl:2: label \[1\] is neither"),
     "unknown label name": (line(label="pos"), r"test\.jsonl:2: label 'pos' is neither"),
     "repeated idx": (line(idx=0), r"test\.jsonl:2: idx 0 is not a 64-bit integer or was used before"),
     "idx as text": (line(idx="7"), r"test\.jsonl:2: idx '7' is not a 64-bit integer"),
@@ -118,46 +117,46 @@ PARAMETERS: dict[str, tuple[dict[str, object], str]] = {
     "unknown profile": ({"profile": "huge"}, "profile must be one of .*, got 'huge'"),
     "profile None": ({"profile": None}, "profile must be one of"),
     "unknown task": ({"tasks": ["imbd"]}, "each of tasks must be one of .*, got 'imbd'"),
-    "a task, no list": ({"tasks": "imdb"}, r"tasks must be None or a list such as \[imdb\], got 'imdb'"),
-    "no tasks": ({"tasks": []}, "tasks must be None or a list"),
+    "a task, no list": ({"tasks": "imdb"}, r"tasks must be a list such as \[imdb\], got 'imdb'"),
+    "no tasks": ({"tasks": []}, r"tasks must be a list such as \[imdb\], got \[\]"),
     "a task's file that is not there": ({"tasks": ["/no/such.yaml"]}, "tasks: /no/such.yaml: no such file"),
-    "unknown TAM": ({"tams": ["bert"]}, "each of tams must be one of lstm, distilbert, bag, got 'bert'"),
+    "unknown TAM": ({"tams": ["bert"]}, "each of tams must be one of lstm, distilbert, bag, frozen, got 'bert'"),
     "seed zero": ({"seeds": [0]}, "each of seeds must be a positive integer, got 0"),
     "negative seed": ({"seeds": [-1]}, "each of seeds must be a positive integer, got -1"),
-    "no seeds": ({"seeds": []}, "seeds must be None or a list of integers"),
-    "one seed, no list": ({"seeds": 1}, "seeds must be None or a list of integers"),
+    "no seeds": ({"seeds": []}, r"seeds must be a list such as \[1, 2, 3\], got \[\]"),
+    "one seed, no list": ({"seeds": 1}, r"seeds must be a list such as \[1, 2, 3\], got 1"),
     "a float as seed": ({"seeds": [1.0]}, "each of seeds must be a positive integer, got 1.0"),
     "true as seed": ({"seeds": [True]}, "each of seeds must be a positive integer, got True"),
-    "seeds as text": ({"seeds": "1,2"}, "seeds must be None or a list of integers"),
+    "seeds as text": ({"seeds": "1,2"}, r"seeds must be a list such as \[1, 2, 3\], got '1,2'"),
     "unknown device": ({"device": "gpu"}, "device must be one of auto, cpu, cuda, got 'gpu'"),
-    "data folder that is not there": ({"data_dir": "/no/such"}, "data_dir '/no/such' is not a folder"),
-    "a number as data folder": ({"data_dir": 7}, "data_dir 7 is not a folder"),
+    "data folder that is not there": ({"data_dir": "/no/such"}, "data_dir must be a folder, got '/no/such'"),
+    "a number as data folder": ({"data_dir": 7}, "data_dir must be a folder, got 7"),
     "data for the demonstration": ({"data_dir": "."}, "profile 'tiny' reads no data"),
     "small without data": ({"profile": "small"}, "profile 'small' reads real data from a folder: give data_dir"),
     "no output folder": ({"out": ""}, "out must be a folder to write to"),
     "a file as output folder": ({"out": __file__}, "out must be a folder to write to"),
     "a misspelt parameter": ({"taks": ["imdb"]}, "unknown parameter 'taks'; this notebook knows profile, tasks"),
-    "a number as PLM": ({"plm": 2}, "plm must be a hub id or a folder"),
-    "a PLM's folder that is not there": ({"plm": "./none"}, "plm './none' is no folder"),
-    "an encoder's folder without a model": ({"encoder": "/"}, "encoder '/' holds no config.json"),
+    "a number as PLM": ({"plm": 2}, "plm must be a hub id or a folder with a model, got 2"),
+    "a PLM's folder that is not there": ({"plm": "./none"}, "plm: there is no folder './none'"),
+    "an encoder's folder without a model": ({"encoder": "/"}, "encoder: '/' holds no config.json"),
     "a notebook's own number": ({"iterations": 0}, "iterations must be a positive integer, got 0"),
-    "a notebook's own numbers": ({"rates": [0.1, "a"]}, "rates must be a list of positive numbers"),
+    "a notebook's own numbers": ({"rates": [0.1, "a"]}, "each of rates must be a positive number, got 'a'"),
 }
 OPTIONS: dict[str, tuple[list[str], str]] = {
-    "unknown profile": (["--profile", "huge"], "argument --profile: invalid choice: 'huge'"),
-    "unknown notebook": (["--only", "table99"], "table99"),
-    "not a name": (["--only", "a b"], "'a b' is not a list of notebook names"),
-    "data folder that is not there": (["--profile", "small", "--data", "/no/such"], "no such folder: /no/such"),
-    "small without data": (["--profile", "small"], "profile small reads real data: give --data DIR"),
-    "data for the demonstration": (["--data", "."], "profile embedded reads no data folder"),
-    "refresh at another profile": (["--refresh", "--profile", "tiny"], "--refresh uses the notebooks' own defaults"),
-    "unknown option": (["--fast"], "unrecognized arguments: --fast"),
+    "unknown profile": (["run", "--profile", "huge"], "argument --profile: invalid choice: 'huge'"),
+    "unknown notebook": (["run", "--only", "table99"], "no notebook starts with 'table99'"),
+    "not a name": (["plan", "--only", "a b"], "'a b' is not a list of notebook names"),
+    "data folder that is not there": (["run", "--profile", "small", "--data", "/no/such"], "no such folder: /no/such"),
+    "small without data": (["plan", "--profile", "small"], "profile small reads real data: give --data DIR"),
+    "data for the demonstration": (["run", "--data", "."], "profile embedded reads no data folder"),
+    "refresh at another profile": (["refresh", "--profile", "tiny"], "unrecognized arguments: --profile tiny"),
+    "unknown option": (["run", "--fast"], "unrecognized arguments: --fast"),
 }
 
 
 def parameters(**given: object) -> Experiment:
     names = {"profile": "tiny", "tasks": None, "tams": None, "seeds": None, "iterations": 1, "rates": [1]}
-    checks: dict[str, Any] = {"iterations": positive_integer, "rates": positive_numbers}
+    checks: dict[str, Any] = {"iterations": PositiveInteger, "rates": PositiveNumbers}
     return Experiment.from_parameters("table01", names | given, tasks=["imdb"], **checks)
 
 
@@ -216,15 +215,17 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda place: weighted([0.0, 0.0]),
         "finite with a positive mean, got a mean of 0.0",
     ),
-    "no iterations": (lambda place: learned(iterations=0), "sizes and numbers must be positive, got .*iterations=0"),
+    "no iterations": (lambda place: learned(iterations=0), "iterations must be positive, got 0"),
+    "a batch of nothing": (lambda place: learned(batch_size=0), "batch_size must be positive, got 0"),
     "unknown method": (lambda place: learned(method="magic"), "unknown method 'magic'; known: difference, dual"),
     "unknown precision": (lambda place: learned(precision="int8"), "unknown precision 'int8'; known: float32, bf16"),
 }
 
 
 def tam_of(place: Path) -> object:
-    tokenizer = TamConfig("distilbert", path=str(place)).tokenizer(examples.Examples.of([], [], ("no", "yes")))
-    return encode(examples.Examples.of(["review"], [1], ("no", "yes")), tokenizer)
+    tam = TamConfig("distilbert", path=str(place))
+    tokenizer = tam.tokenizer(examples.Examples.of([], [], ("no", "yes")))
+    return tam.encode(examples.Examples.of(["review"], [1], ("no", "yes")), tokenizer)
 
 
 def built(place: Path) -> object:
@@ -243,17 +244,16 @@ def foreign(place: Path) -> Path:
 
 
 def weighted(values: list[float]) -> object:
-    trainer = Trainer(small(), keyword_set(2))
+    trainer = Trainer(SMALL.build(keyword_vocabulary(), 2, seed=0), keyword_set(2))
     trainer.set_weights(torch.tensor(values))
     return trainer
 
 
 def learned(**settings: Any) -> object:
-    return learn_weights(keyword_set(8), tam=small(), **settings)
+    return learn_weights(keyword_examples(8), tam=SMALL, **settings)
 
 
-def small() -> torch.nn.Module:
-    return TamConfig(embedding=4, hidden=4).build(keyword_vocabulary(), 2, seed=0)
+SMALL = TamConfig(embedding=4, hidden=4)
 
 
 # --- the tables as tests ----------------------------------------------------------------------------------------------
@@ -308,6 +308,30 @@ def test_parameter(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     refused(lambda: parameters(**given), complaint, tmp_path, capsys)
 
 
+HISTORY = ["", "import math", "profile = 'tiny'", "# Parameters\nseeds = [1]\n"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "known"),
+    [
+        ([], True),
+        (["import math\nhelper = 3"], True),  # another cell between: what it assigns to is no parameter
+        (["%matplotlib inline"], True),
+        (["helper = 3"], False),  # an injected cell
+        (["seeds = [2]\nhelper: int = 3"], True),  # not papermill's form
+    ],
+)
+def test_in_a_kernel_only_the_parameters_cells_are_looked_at(cells: list[str], known: bool) -> None:
+    """Other plain values may stand there, imported ones for instance; without a kernel nobody can tell them apart."""
+    names = {"profile": "tiny", "seeds": [1], "helper": 3}
+    kernel = names | {"In": [*HISTORY, *cells, "Experiment.from_parameters(...)"]}
+    if known:
+        assert Experiment.from_parameters("table01", kernel, tasks=["imdb"]).chosen_seeds == (1,)
+    for given in (names, *(() if known else (kernel,))):
+        with pytest.raises(ParameterError, match=r"^unknown parameter 'helper'; this notebook knows profile, tasks"):
+            Experiment.from_parameters("table01", given, tasks=["imdb"])
+
+
 def test_two_tasks_for_a_notebook_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     two = parameters(tasks=["imdb", "sst2"])
     refused(two.only_task, "tasks must be one task in this notebook, got imdb, sst2", tmp_path, capsys)
@@ -326,8 +350,8 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("case", OPTIONS)
 def test_option(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options, complaint = OPTIONS[case]
-    out = [] if "--refresh" in options else ["--out", str(tmp_path / "tables")]
-    refused(lambda: suite.main([*out, *options]), complaint, tmp_path, capsys)
+    out = ["--out", str(tmp_path / "tables")] if options[0] == "run" else []
+    refused(lambda: command_line.main([*options, *out]), complaint, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("case", MODELS)
@@ -362,7 +386,12 @@ def test_a_gigantic_line_is_a_long_text_and_is_cut_when_encoded(tmp_path: Path) 
     long = "word " * 2_000_000
     rows = load(folder(tmp_path, GOOD + json.dumps({"text": long, "label": 1}).encode()))
     assert len(rows.texts[2]) == len(long)
-    assert encode(rows, TamConfig().tokenizer(rows)).sizes.tolist() == [3, 3, 512]
+    assert TamConfig().encode(rows, TamConfig().tokenizer(rows)).sizes.tolist() == [3, 3, 512]
+
+
+@pytest.mark.parametrize("one", [1, 1.0, "1", True, "true"], ids=repr)
+def test_a_number_is_one_label_however_it_is_spelled(one: object, tmp_path: Path) -> None:
+    assert load(folder(tmp_path, line(label=one))).labels.tolist() == [0, 1]
 
 
 def test_labels_may_be_names(tmp_path: Path) -> None:
@@ -378,7 +407,7 @@ def test_labels_in_another_order_are_followed_by_name(tmp_path: Path) -> None:
 
 
 def test_fewer_rows_than_a_batch_are_a_smaller_batch() -> None:
-    learned = learn_weights(keyword_set(5), tam=small(), iterations=1, batch_size=32)
+    learned = learn_weights(keyword_examples(5), tam=SMALL, iterations=1, batch_size=32)
     assert learned.weights.shape == (5,) and np.isfinite(learned.weights).all()
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sungen_lib.lab import cluster, execution, notebooks, plan, suite
+from sungen_lib import __main__ as command_line
+from sungen_lib.lab import cluster, execution, notebooks, plan
 from sungen_lib.lab.specs import Gold, Run, Spec, Synthetic, Weights, identify
 from sungen_lib.lab.store import Record
 from sungen_lib.models import TamConfig
@@ -34,7 +35,7 @@ def nodes() -> Iterator[tuple[object, list[object]]]:
 def table(store: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """Table 1's CSV, made by its notebook from what is in the store."""
     monkeypatch.setenv("SUNGEN_STORE", str(store))
-    assert suite.main(["--profile", "tiny", "--only", TABLE, "--out", str(out)]) == 0
+    assert command_line.main(["run", "--profile", "tiny", "--only", TABLE, "--out", str(out)]) == 0
     return (out / "tiny" / "table01.csv").read_bytes()
 
 
@@ -49,7 +50,7 @@ def test_table_1_survives_the_loss_of_a_node(
     monkeypatch.setenv("SUNGEN_STORE", str(shared))
 
     def noted(spec: Spec, data_dir: str | None = None) -> Record:
-        """``runs.compute``, on a worker, with a line about each attempt. On the node to be lost none gets beyond it."""
+        """``execution.compute``, on a worker, with a line about each attempt; on the node to be lost none gets on."""
         node = ray.get_runtime_context().get_node_id()
         with attempts.open("a") as log:
             log.write(f"{identify(spec)} {node}\n")
@@ -103,6 +104,6 @@ def test_needs() -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:x"])
 def test_no_cluster_is_one_sentence(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--profile", "tiny", "--only", TABLE, "--out", str(tmp_path), "--ray", address]
-    assert suite.main(options) == 1
+    options = ["run", "--profile", "tiny", "--only", TABLE, "--out", str(tmp_path), "--ray", address]
+    assert command_line.main(options) == 1
     assert f"no Ray cluster at {address}" in capsys.readouterr().err.splitlines()[-1]

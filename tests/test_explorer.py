@@ -172,7 +172,7 @@ def record(**changes: Any) -> Record:
     about: dict[str, Any] = {
         "id": "0123456789abcdef0123",
         "stage": "run",
-        "spec": {"method": "sungen", "test": {"task": "imdb"}, "seed": 2},
+        "spec": {"method": "sungen", "test": {"task": "imdb"}, "tam": {}, "selection": "bernoulli", "seed": 2},
         "metrics": {"accuracy": 0.8525, "curve": [0.1] * 50},
         "seconds": 12.34,
         "device": "cpu",

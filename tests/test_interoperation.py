@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import keyword_set, keyword_vocabulary
+from conftest import keyword_examples
 from safetensors.numpy import load_file
 
 from sungen_lib.lab import notebooks
@@ -38,10 +38,8 @@ def test_every_table_of_numbers_is_among_them() -> None:
 def test_weights_load_with_safetensors(tmp_path: Path) -> None:
     """The file holds the scores, whose sigmoids are the weights, and says in its header how they were learned."""
     config = TamConfig("lstm", embedding=8, hidden=8, lr=1e-2, batch_size=8)
-    train_set = keyword_set(40)
-    model = config.build(keyword_vocabulary(), train_set.classes, seed=0)
-    path = tmp_path / "weights.safetensors"
-    learned = learn_weights(train_set, tam=model, outer_size=20, iterations=2, snapshots=(1,), checkpoint=path)
+    texts, path = keyword_examples(40), tmp_path / "weights.safetensors"
+    learned = learn_weights(texts, tam=config, outer_size=20, iterations=2, snapshots=(1,), checkpoint=path)
 
     tensors = load_file(path)
     weights = 1 / (1 + np.exp(-tensors["scores"]))

@@ -18,7 +18,6 @@ from sklearn.linear_model import LogisticRegression
 from test_runs import experiment
 
 from sungen_lib.baselines import TRAININGS, confidence, coteaching, meta_weight_net, tfidf_logreg
-from sungen_lib.encode import encode
 from sungen_lib.lab import notebooks, plan, scoreboard, sources, stages
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.methods import BASELINES, LINEAR
@@ -84,7 +83,7 @@ def test_confidence_keeps_the_likeliest_rows(rows_of: Rows) -> None:
     pool, wrong = noisy_pool()
     rows = rows_of(pool, selection="confidence", budget=120, seed=1)
     tokenizer = TAM.tokenizer(pool)
-    data = encode(pool, tokenizer, max_length=512)
+    data = TAM.encode(pool, tokenizer)
     measured = confidence.cartography(
         TAM.build(tokenizer, 2, seed=1), data, epochs=2, lr=1e-2, batch_size=8, seed=1
     ).confidence
@@ -218,10 +217,12 @@ def test_a_dry_run_lists_the_paper_and_computes_nothing(store: Path, capsys: pyt
     plan.show(notebooks.select(notebooks.NOTEBOOKS, ["table01", "table11"]), {"profile": "paper", "data_dir": None})
     printed = capsys.readouterr().out
     assert "SunGen" not in printed.splitlines()[0]  # the notebooks' own output is not ours
-    # Eight tasks: six sets of texts, and for two TAMs three seeds of weights on them; three methods, and prompting.
-    # Below the rule: cleanlab and the LSTM or the linear model, three seeds each; the linear model alone, seedless.
-    assert "table01_main_results" in printed and " 250 runs" in printed.splitlines()[0]
-    assert 6 + 6 * 2 * 3 + 8 * (2 * 3 * 3 + 1) + 8 * (3 + 3 + 1) == 250
+    # Eight tasks: six sets of texts, and weights on them for two TAMs with three seeds and the frozen one with ten;
+    # three methods, and prompting. Below the rule: cleanlab and the LSTM, the frozen TAM or the linear model; the
+    # linear model alone, seedless.
+    assert "table01_main_results" in printed and " 630 runs" in printed.splitlines()[0]
+    seeds = 3 + 3 + 10
+    assert 6 + 6 * seeds + 8 * (3 * seeds + 1) + 8 * (3 + 10 + 3 + 1) == 630
     assert "GPU hours" in printed.splitlines()[-2] and "not measured" in printed.splitlines()[-1]
     assert not store.exists()
 

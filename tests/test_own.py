@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +15,11 @@ import yaml
 from conftest import keyword_examples
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sungen_lib.encode import encode
 from sungen_lib.lab import execution, profiles, sources, stages
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.parameters import ParameterError
-from sungen_lib.lab.results import column_of
-from sungen_lib.lab.specs import Gold, Run, Synthetic, Weights, identify
+from sungen_lib.lab.results import column_of, scale
+from sungen_lib.lab.specs import Gold, Run, Spec, Synthetic, Weights, identify
 from sungen_lib.learn import learn_weights
 from sungen_lib.models import TamConfig
 from sungen_lib.texts import tasks
@@ -122,14 +123,40 @@ def test_what_is_behind_a_path_is_part_of_the_spec(mood: Path, plm: Path, encode
     assert len(set(before)) == 5
 
 
+@pytest.mark.parametrize("what", ["encoder", "plm"])
+def test_a_model_is_what_its_folder_holds_and_not_where_it_is(what: str, plm: Path, encoder: Path) -> None:
+    """A copy elsewhere is the same model, with other times; a changed bit makes it another."""
+    folder = encoder if what == "encoder" else plm
+    copy = folder.parent / "somewhere else" / "copy"
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+    os.utime(copy / "config.json", (1, 1))
+
+    def specs(model: Path) -> list[Spec]:
+        ours = experiment(**{what: str(model)})
+        methods = ours.methods
+        if what == "plm":
+            return [ours.data.synthetic("imdb"), methods.prompting("imdb"), methods.zerogen("imdb", "lstm", 1)]
+        return [methods.weights("imdb", "distilbert", 1), methods.sungen("imdb", "distilbert", 1)]
+
+    there, elsewhere = ([identify(spec) for spec in specs(model)] for model in (folder, copy))
+    assert there == elsewhere
+    weights = copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1  # neither its size nor, below, its time tells
+    before = weights.stat()
+    weights.write_bytes(content)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert not set(there) & {identify(spec) for spec in specs(copy)}
+
+
 def test_an_own_task_in_python(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     task = tasks.define(name="mood", labels=["sad", "happy"], generation_prompt=str(FIELDS["generation_prompt"]))
     sampling = Sampling(min_tokens=3, max_tokens=14, batch_size=32)
     texts = generate(task, model=tiny_plm, tokenizer=tiny_tokenizer, rows=60, seed=0, sampling=sampling, shard_size=64)
     tam = TamConfig(embedding=8, hidden=8)
     vocabulary = tam.tokenizer(texts)
-    data = encode(texts, vocabulary)
-    learned = learn_weights(data, tam=tam.build(vocabulary, 2, seed=0), outer_size=30, iterations=2)
+    data = tam.encode(texts, vocabulary)
+    learned = learn_weights(texts, tam=tam, outer_size=30, iterations=2)
     model = tam.build(vocabulary, 2, seed=1)
     fit(model, data, weights=torch.as_tensor(learned.weights), epochs=1)
     assert 0 <= evaluate(model, data).accuracy <= 1 and texts.label_names == ("sad", "happy")
@@ -149,7 +176,7 @@ def test_an_own_task_in_python(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTra
         ({"colour": "red"}, "unknown field 'colour'"),
         ({"name": "a/b"}, "a name without '/'"),
         ({"pair": "yes"}, "pair must be true or false"),
-        ({"pair": True}, "of a pair, generation_prompt must hold <c>"),
+        ({"pair": True}, "in a pair task, generation_prompt must hold <c>"),
         ({"name": "imdb"}, "cannot be called 'imdb'"),
         ({"name": "average"}, "cannot be called 'average'"),
         ({"labels": None}, "labels must be a list of strings"),
@@ -166,10 +193,10 @@ def test_a_wrong_task_file_is_one_sentence(change: dict[str, object], complaint:
     ("parameters", "complaint"),
     [
         ({"tasks": ["nowhere.yaml"]}, "nowhere.yaml: no such file"),
-        ({"encoder": "./nowhere"}, "encoder './nowhere' is no folder"),
-        ({"plm": "/nowhere/at/all"}, "plm '/nowhere/at/all' is no folder"),
+        ({"encoder": "./nowhere"}, "encoder: there is no folder './nowhere'"),
+        ({"plm": "/nowhere/at/all"}, "plm: there is no folder '/nowhere/at/all'"),
         ({"plm": 3}, "plm must be a hub id or a folder"),
-        ({"encoder": "."}, "holds no config.json"),
+        ({"encoder": "."}, "encoder: '.' holds no config.json"),
     ],
 )
 def test_a_wrong_path_is_one_sentence(
@@ -192,8 +219,9 @@ def test_another_plm_s_numbers_are_not_the_paper_s(plm: Path, tmp_path: Path) ->
     (tmp_path / "data").mkdir()
     own, usual = experiment(**given, plm=str(plm)), experiment(**given)
     for method in ("zerogen", "prompting"):
-        specs = [getattr(e, method)("imdb", *(("lstm", 1) if method == "zerogen" else ())) for e in (own, usual)]
-        assert [e.scale(spec) for e, spec in zip((own, usual), specs, strict=True)] == ["other", "paper"]
+        given_to = ("imdb", "lstm", 1) if method == "zerogen" else ("imdb",)
+        specs = [getattr(e.methods, method)(*given_to) for e in (own, usual)]
+        assert [scale(spec, e.profile) for e, spec in zip((own, usual), specs, strict=True)] == ["other", "paper"]
     assert own.provenance({})["parameters"]["plm"].startswith(str(plm))
     assert "plm" not in usual.provenance({})["parameters"]
 

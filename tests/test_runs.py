@@ -66,6 +66,22 @@ def test_identity_counts_every_field_but_not_defaults() -> None:
     assert len({identify(spec) for spec in [run, *changed]}) == 7
 
 
+def test_a_row_s_title_is_no_part_of_a_run_s_identity() -> None:
+    one = experiment()
+    for run in (one.methods.zerogen("imdb", "lstm", 1), one.methods.baseline("Co-teaching", "imdb", "lstm", 1)):
+        renamed = replace(run, method="another wording")
+        assert identify(renamed) == identify(run) and renamed != run
+
+
+def test_a_renamed_run_is_found(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = experiment()
+    run = one.methods.zerogen("imdb", "lstm", 1)
+    before = one.execute([run])[run]
+    renamed = replace(run, method="another wording")
+    monkeypatch.setattr(execution, "STAGES", {})
+    assert one.execute([renamed])[renamed] == before and find(renamed) == before
+
+
 def test_stage_results_are_the_golden_ones(store: Path) -> None:
     """If this goes red because results were meant to change, raise the stage's revision and the values here."""
     one = experiment()

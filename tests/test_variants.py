@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,24 +14,36 @@ import torch
 from conftest import keyword_examples, keyword_set, keyword_vocabulary
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from test_reweight import QUICK, learn, noisy_set, small_tam
+from test_reweight import QUICK, has, last_state, noisy_examples, parameters_of, quick_weights, small_tam
 from test_runs import experiment
 from torch import nn
 
-from sungen_lib import derivative, embedded, reweight
-from sungen_lib.encode import Encoded, Vocabulary, encode
-from sungen_lib.lab import execution, methods, notebooks, plan, sources, stages
+from sungen_lib import derivative, embedded, reweight, train
+from sungen_lib.baselines import SCORES, tfidf_logreg
+from sungen_lib.encode import Encoded, encode
+from sungen_lib.lab import execution, notebooks, plan, sources, stages
 from sungen_lib.lab.parameters import ParameterError
 from sungen_lib.lab.results import chosen_by_synthetic, noise_auc
-from sungen_lib.lab.specs import LINEAR, REVISIONS, Run, Synthetic, Trust, Weights, identify, upstream, weights_of
+from sungen_lib.lab.specs import (
+    LINEAR_MODEL,
+    REVISIONS,
+    Run,
+    Synthetic,
+    Trust,
+    Weights,
+    identify,
+    upstream,
+    weights_of,
+)
 from sungen_lib.lab.store import Record, find
-from sungen_lib.learn import learn_weights
+from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.losses import cross_entropy
 from sungen_lib.models import Bag, TamConfig
 from sungen_lib.paper import theory
 from sungen_lib.paper.bootstrap import paired_gap
 from sungen_lib.paper.cells import Cell
 from sungen_lib.texts import examples, jsonl
+from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.noise import class_noise, uniform_noise, with_noise
 from sungen_lib.train import Diverged, Trainer
 
@@ -55,6 +68,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[int], set[int]]]:
         return set(data.flat[data.starts[torch.as_tensor(rows)]].tolist())
 
     def spy_weights(self: Trainer, weights: torch.Tensor) -> None:
+        assert isinstance(self.train_set, Encoded)
         iterations.append((first_tokens(self.train_set, np.flatnonzero(weights.numpy())), set()))
         set_weights(self, weights)
 
@@ -67,37 +81,38 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[int], set[int]]]:
     return iterations
 
 
-def unique_words(n: int = 60) -> tuple[Encoded, nn.Module]:
+def unique_words(n: int = 60) -> Examples:
     """Texts of one word each, all different, so that a token tells the sample."""
-    words = [f"unique{i}" for i in range(n)]
-    vocabulary = Vocabulary(words)
-    tam = TamConfig(embedding=4, hidden=3).build(vocabulary, 2, seed=0)
-    return encode(examples.Examples.of(words, np.arange(n) % 2, ("a", "b")), vocabulary), tam
+    return Examples.of([f"unique{i}" for i in range(n)], np.arange(n) % 2, ("a", "b"))
+
+
+TINY = TamConfig(embedding=4, hidden=3)
 
 
 def test_the_papers_outer_set_is_trained_on(seen: list[tuple[set[int], set[int]]]) -> None:
-    train_set, tam = unique_words()
-    learn_weights(train_set, tam=tam, outer_size=20, iterations=2)
+    learn_weights(unique_words(), tam=TINY, outer_size=20, iterations=2)
+    assert len(seen) == 2
     assert all(len(inner) == 60 and len(outer) == 20 for inner, outer in seen)
 
 
 @pytest.mark.parametrize("draw", ["held_out", "swapped"])
 def test_an_outer_set_can_be_kept_out_of_the_inner_loop(draw: str, seen: list[tuple[set[int], set[int]]]) -> None:
-    train_set, tam = unique_words()
-    learned = learn_weights(train_set, tam=tam, outer_size=20, iterations=3, outer_draw=draw)
+    learned = learn_weights(unique_words(), tam=TINY, outer_size=20, iterations=3, outer_draw=draw)
+    assert len(seen) == 3
     for inner, outer in seen:
         assert len(outer) == 20 and len(inner) == 40 and not inner & outer
     assert (seen[0][1] == seen[1][1] == seen[2][1]) == (draw == "held_out")
-    assert (learned.weights != 0.5).all()  # those outside are weighed, too
+    assert (learned.weights != 0.5).all()  # the samples outside the inner loop get weights, too
 
 
 def test_an_outer_set_that_cannot_be_kept_out_is_refused() -> None:
-    train_set, tam = unique_words()
-    for options in ({"outer_size": 60}, {"outer_size": 10, "outer_set": train_set}):
-        with pytest.raises(ValueError, match="'held_out' takes fewer than all samples"):
-            learn_weights(train_set, tam=tam, outer_draw="held_out", **options)
+    texts = unique_words()
+    options: list[dict[str, Any]] = [{"outer_size": 60}, {"outer_size": 10, "outer_set": texts}]
+    for option in options:
+        with pytest.raises(ValueError, match="'held_out' needs an outer_size below the training set's"):
+            learn_weights(texts, tam=TINY, outer_draw="held_out", **option)
     with pytest.raises(ValueError, match="unknown outer_draw 'twice'; known: once, held_out, swapped"):
-        learn_weights(train_set, tam=tam, outer_draw="twice")
+        learn_weights(texts, tam=TINY, outer_draw="twice")
 
 
 def test_centred_meta_gradients_have_no_mean_in_any_class() -> None:
@@ -111,23 +126,26 @@ def test_centred_meta_gradients_have_no_mean_in_any_class() -> None:
 
 
 def test_centring_keeps_classes_from_drifting_apart() -> None:
-    train_set, wrong = noisy_set()
-    one_sided = wrong & (train_set.labels.numpy() == 0)  # only class 0 has wrong labels: its mean falls
-    labels = np.where(wrong & ~one_sided, 1 - train_set.labels.numpy(), train_set.labels.numpy())
-    train_set = train_set.with_labels(labels)
+    texts, wrong = noisy_examples()
+    one_sided = wrong & (texts.labels == 0)  # only class 0 has wrong labels: its mean falls
+    labels = np.where(wrong & ~one_sided, 1 - texts.labels, texts.labels)
+    texts = texts.with_labels(labels)
 
     def gap(weights: np.ndarray) -> float:
         return abs(float(weights[labels == 0].mean() - weights[labels == 1].mean()))
 
-    plain, centred = learn(train_set).weights, learn(train_set, centred=True).weights
+    train_set = encode(texts, keyword_vocabulary())
+    settings = QUICK | {"inner_epochs": 2}  # so few that classes drift
+    states = [last_state(train_set, small_tam(), **settings, centred=centred) for centred in (False, True)]
+    plain, centred = (state.weights.numpy() for state in states)
     assert gap(centred) < 0.5 * gap(plain)
     assert roc_auc_score(~one_sided, centred) > 0.85
 
 
 def test_several_initialisations_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    train_set, wrong = noisy_set()
-    tams = [TamConfig(embedding=8, hidden=8).build(keyword_vocabulary(), 2, seed=seed) for seed in (0, 1)]
-    before = [{name: value.clone() for name, value in tam.state_dict().items()} for tam in tams]
+    texts, wrong = noisy_examples()
+    tams = [small_tam(seed=seed) for seed in (0, 1)]
+    before = [parameters_of(tam) for tam in tams]
     used: list[nn.Module] = []
     gradient = derivative.outer_gradient
 
@@ -136,28 +154,38 @@ def test_several_initialisations_take_turns(monkeypatch: pytest.MonkeyPatch) -> 
         return gradient(model, outer_set, loss)
 
     monkeypatch.setattr(derivative, "outer_gradient", spy)
-    learned = learn_weights(train_set, tam=tams, **(QUICK | {"iterations": 5}))
+    state = last_state(encode(texts, keyword_vocabulary()), *tams, **(QUICK | {"iterations": 5}))
     assert used == [tams[0], tams[1], tams[0], tams[1], tams[0]]
-    assert roc_auc_score(~wrong, learned.weights) > 0.9
+    assert roc_auc_score(~wrong, state.weights) > 0.9
     for tam, start in zip(tams, before, strict=True):
-        assert all(torch.equal(value, start[name]) for name, value in tam.state_dict().items())
+        assert has(tam, start)
 
 
-def test_a_list_of_one_is_the_one_to_the_bit() -> None:
-    train_set, _ = noisy_set(80)
-    alone = learn_weights(train_set, tam=small_tam(), **QUICK).weights
-    assert np.array_equal(alone, learn_weights(train_set, tam=[small_tam()], **QUICK).weights)
+def test_initialisations_are_several_tams_that_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[float] = []
+    restart = Trainer.restart
+
+    def spy(self: Trainer) -> None:
+        restart(self)
+        used.append(float(next(self.model.parameters()).detach().sum()))
+
+    texts = noisy_examples(40)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "restart", spy)
+        learned = quick_weights(texts, initialisations=3, iterations=4)
+    assert len(set(used[:3])) == 3 and used[3] == used[0]
+    assert not np.array_equal(learned.weights, quick_weights(texts, iterations=4).weights)
 
 
 @pytest.mark.parametrize("option", [{"outer_draw": "swapped", "outer_size": 30}, {"centred": True}])
 def test_options_survive_a_restart(option: dict[str, Any], tmp_path: Path) -> None:
-    train_set, _ = noisy_set(80)
-    whole = learn(train_set, **option).weights
+    texts, _ = noisy_examples(80)
+    whole = quick_weights(texts, **option).weights
     path = tmp_path / "weights.safetensors"
-    learn(train_set, checkpoint=path, **(option | {"iterations": 3}))
-    assert np.array_equal(learn(train_set, checkpoint=path, **option).weights, whole)
+    quick_weights(texts, checkpoint=path, **(option | {"iterations": 3}))
+    assert np.array_equal(quick_weights(texts, checkpoint=path, **option).weights, whole)
     with pytest.raises(ValueError, match="belongs to another run"):
-        learn(train_set, checkpoint=path)
+        quick_weights(texts, checkpoint=path)
 
 
 # --- the bag of n-grams -----------------------------------------------------------------------------------------------
@@ -196,9 +224,9 @@ def test_the_bag_s_meta_gradient_is_that_of_float64_autograd() -> None:
 
 
 def test_weights_learned_with_the_bag_find_wrong_labels() -> None:
-    train_set, wrong = noisy_set()
-    tam = TamConfig("bag", embedding=8, dropout=0.2).build(keyword_vocabulary(), 2, seed=0)
-    learned = learn_weights(train_set, tam=tam, **(QUICK | {"inner_lr": 0.05}))
+    texts, wrong = noisy_examples()
+    tam = TamConfig("bag", embedding=8, dropout=0.2)
+    learned = learn_weights(texts, tam=tam, **(QUICK | {"inner_lr": 0.05}))
     assert roc_auc_score(~wrong, learned.weights) > 0.9
 
 
@@ -241,11 +269,11 @@ def variants(seeds: tuple[int, ...] = (1,)) -> dict[str, list[Run]]:
 def test_the_robust_loss_is_4_times_the_missing_probability(store: Path) -> None:
     one = experiment()
     validation = one.data.validation("imdb")
-    linear = replace(one.methods.linear(LINEAR, "imdb", 1), test=validation)
+    linear = replace(one.methods.linear(LINEAR_MODEL, "imdb", 1), test=validation)
     records = execution.execute([linear, *variants()["SunGen"]], progress=None)
     texts = sources.load(validation)
-    model = runs.tfidf_logreg.fit(sources.load(one.data.synthetic("imdb")))
-    given = runs.tfidf_logreg.probabilities(model, texts)[np.arange(24), texts.labels]
+    model = tfidf_logreg.fit(sources.load(one.data.synthetic("imdb")))
+    given = tfidf_logreg.probabilities(model, texts)[np.arange(24), texts.labels]
     assert records[linear].metrics["robust_loss"] == pytest.approx(4 * (1 - given).mean())
     assert 0 < records[variants()["SunGen"][0]].metrics["robust_loss"] < 4
 
@@ -255,8 +283,9 @@ def test_neither_weights_nor_the_choice_can_see_test_labels(store: Path, monkeyp
 
     def outcome() -> tuple[str, list[float], list[np.ndarray], list[float]]:
         specs = variants()
-        gold = [experiment().sungen("imdb", "lstm", 1)]
-        records = execution.execute([spec for group in [*specs.values(), gold] for spec in group], jobs=1, progress=None)
+        gold = [experiment().methods.sungen("imdb", "lstm", 1)]
+        asked = [spec for group in [*specs.values(), gold] for spec in group]
+        records = execution.execute(asked, jobs=1, progress=None)
         chosen = chosen_by_synthetic({name: [records[spec] for spec in group] for name, group in specs.items()})
         losses = [records[group[0]].metrics["robust_loss"] for group in specs.values()]
         weights = [stages.learned(weights_of(group[0])[0]).weights for group in specs.values()]
@@ -311,10 +340,10 @@ def test_several_weights_are_averaged(store: Path) -> None:
 def test_the_linear_model_takes_weights(store: Path) -> None:
     one = experiment()
     weights = one.methods.weights("imdb", "lstm", 1)
-    spec = replace(one.methods.linear(LINEAR, "imdb", 1), weights=weights, selection="weighted", budget=None)
+    spec = replace(one.methods.linear(LINEAR_MODEL, "imdb", 1), weights=weights, selection="weighted", budget=None)
     record = execution.execute([spec], progress=None)[spec]
     pool, test = sources.load(one.data.synthetic("imdb")), sources.load(one.data.gold("imdb", "test"))
-    vectors = runs.tfidf_logreg._pipeline()[0].fit(pool.texts)
+    vectors = tfidf_logreg._pipeline()[0].fit(pool.texts)
     plain = LogisticRegression().fit(
         vectors.transform(pool.texts), pool.labels, sample_weight=stages.learned(weights).weights
     )
@@ -363,12 +392,12 @@ def test_noisy_gold_is_the_same_rows_with_other_labels(store: Path) -> None:
     assert noisy.texts == clean.texts and 0.1 < (noisy.labels != clean.labels).mean() < 0.5
 
 
-@pytest.mark.parametrize("by", methods.TRUSTS)
+@pytest.mark.parametrize("by", SCORES)
 def test_methods_trust_right_labels_more_than_flipped_ones(by: str) -> None:
     pool = keyword_examples(240)
     noisy = with_noise(pool, uniform_noise(0.2, 2), seed=0)
     tam = TamConfig("lstm", embedding=8, hidden=8, lr=1e-2, epochs=4, batch_size=8)
-    scores = methods.trust(by, noisy, tam=tam, seed=1)
+    scores = SCORES[by](noisy, tam=tam, seed=1)
     known = ~np.isnan(scores)
     assert known.sum() == (216 if by == "meta_weight_net" else 240) and known[:216].all()
     right = (noisy.labels == pool.labels)[known]
@@ -379,9 +408,9 @@ def test_methods_trust_right_labels_more_than_flipped_ones(by: str) -> None:
 
 
 def test_a_model_that_is_not_finite_trusts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods, "predict", lambda model, data: torch.full((len(data), 2), float("nan")))
+    monkeypatch.setattr(train, "predict", lambda model, data: torch.full((len(data), 2), float("nan")))
     with pytest.raises(Diverged, match="outputs are not finite"):
-        methods.trust("fit", keyword_examples(8), tam=TamConfig("lstm", embedding=4, hidden=4, epochs=1))
+        SCORES["fit"](keyword_examples(8), tam=TamConfig("lstm", embedding=4, hidden=4, epochs=1))
 
 
 def test_noise_auc_is_scikit_learn_s_without_the_samples_that_nobody_judges(
@@ -393,7 +422,7 @@ def test_noise_auc_is_scikit_learn_s_without_the_samples_that_nobody_judges(
     right = sources.load(noisy).labels == sources.load(replace(noisy, noise=None, noise_rate=0.0)).labels
     scores = np.where(right, 0.2, 0.8)  # always wrong, but for two that are not judged and one tie
     scores[np.flatnonzero(right)[0]] = scores[np.flatnonzero(~right)[0]] = np.nan
-    monkeypatch.setattr(stages, "trust", lambda _: scores)
+    monkeypatch.setattr(stages, "scores", lambda _: scores)
     assert noise_auc(spec, {spec: record(0.0)}, None) == 0.0
     scores[np.flatnonzero(right)[1]] = 0.8  # level with all the wrong ones: half a win over each
     assert noise_auc(spec, {spec: record(0.0)}, None) == pytest.approx(0.5 / (right.sum() - 1))
@@ -407,14 +436,26 @@ def test_a_paired_gap_by_hand() -> None:
     below = Cell("b", "x", "other", (1, 2), (50.0, 70.0), np.stack([items < 50, items < 70]))
     gap, low, high, signs = paired_gap(above, below)
     assert (gap, signs) == (5.0, "+ 0")
-    # Of 100 items 10 differ by half a point each: the mean of n draws has a standard deviation of 1.5 points.
-    assert low == pytest.approx(5 - 1.96 * 1.5, abs=0.5) and high == pytest.approx(5 + 1.96 * 1.5, abs=0.5)
+    # Of 100 items 10 differ by half a point each: the mean of n draws has a standard deviation of 1.5 points. Of two
+    # seeds, whose gaps are 10 and 0, a quarter of the draws take one twice, 5 points off the mean, stretched by sqrt(2)
+    # and by Student's t over the normal quantile. The interval leaves out a tenth of that quarter.
+    far = 5 * math.sqrt(2) * 12.706 / 1.960 + 1.282 * 1.5
+    assert low == pytest.approx(5 - far, abs=0.5) and high == pytest.approx(5 + far, abs=0.5)
+    # One seed alone: 10 of 100 items differ, and so do 5 to 16 of 100 drawn, in 95 % of the draws (binomial quantiles).
+    alone = [Cell(c.row, c.column, c.scale, (1,), c.values[:1], c.items_at([1])) for c in (above, below)]
+    gap, low, high, signs = paired_gap(*alone)
+    assert (gap, signs) == (10.0, "+")
+    assert low == pytest.approx(5, abs=1.01) and high == pytest.approx(16, abs=1.01)
     assert np.isnan(paired_gap(above, Cell("c", "x", "other", (3,), (1.0,)))[0])
 
 
-def test_an_unknown_trust_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown trust 'oracle'; known: fit, confidence"):
-        methods.trust("oracle", keyword_examples(8), tam=TamConfig())
+def test_an_unknown_trust_is_refused(store: Path) -> None:
+    one = experiment()
+    noisy = one.data.noisy_gold("imdb", rows=20, noise="class", rate=0.3)
+    spec = Trust(noisy, "oracle", one.profile.lstm, 1, "cpu")
+    with pytest.raises(KeyError, match="'oracle'"):
+        execution.compute(spec)
+    assert find(spec) is None
 
 
 def test_trust_is_a_stage_of_its_own(store: Path) -> None:
@@ -422,7 +463,8 @@ def test_trust_is_a_stage_of_its_own(store: Path) -> None:
     noisy = one.data.noisy_gold("imdb", rows=60, noise="class", rate=0.3)
     spec = Trust(noisy, "cleanlab", one.profile.lstm, 1, "cpu")
     execution.execute([spec], progress=None)
-    assert stages.trust(spec) == pytest.approx(methods.trust("cleanlab", sources.load(noisy), tam=one.profile.lstm, seed=1))
+    expected = SCORES["cleanlab"](sources.load(noisy), tam=one.profile.lstm, seed=1)
+    assert stages.scores(spec) == pytest.approx(expected)
 
 
 def test_a_raised_revision_makes_trust_anew(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,12 +483,12 @@ def test_a_raised_revision_makes_trust_anew(store: Path, monkeypatch: pytest.Mon
 # --- the notebooks' parameters ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rows, outer", [(20, 10), (100, 20)])
+@pytest.mark.parametrize(("rows", "asked", "outer"), [(20, 10, 10), (100, 50, 20)])
 def test_noise_is_planted_on_tasks_that_have_gold_texts_only(
-    rows: int, outer: int, store: Path, tmp_path: Path
+    rows: int, asked: int, outer: int, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder with no synthetic text at all: this notebook needs none. The outer set is half of the rows that there
-    are, which may be fewer than were asked for."""
+    are, which may be fewer than were asked for: a spec says what was asked for, the run sees what there is."""
     for split in ("train", "test"):
         jsonl.write_jsonl(tmp_path / "subj" / "std" / f"{split}.jsonl", embedded.gold("subj", split, 40))
     (tmp_path / "subj" / "labels.json").write_text('["subjective", "objective"]')
@@ -454,10 +496,28 @@ def test_noise_is_planted_on_tasks_that_have_gold_texts_only(
     specs = plan.planned(notebooks.NOTEBOOKS / "noise_recovery.ipynb", parameters, anywhere=False)
     weights = [spec for spec in specs if isinstance(spec, Weights)]
     assert {spec.train.task for spec in weights} == {"subj"} and len(weights) == 2 * 3 * 3
-    assert {(spec.outer_size, spec.tam.kind) for spec in weights} == {(outer, "bag")}
+    assert {(spec.outer_size, spec.tam.kind) for spec in weights} == {(asked, "bag")}
+    sizes: list[int] = []
+
+    def noted(texts: Examples, *, outer_size: int, **settings: Any) -> LearnedWeights:
+        sizes.append(outer_size)
+        return learn_weights(texts, outer_size=outer_size, **settings)
+
+    monkeypatch.setattr(stages, "learn_weights", noted)
+    first = replace(weights[0], outer_lr=0.25, iterations=1, snapshots=())
+    assert execution.compute(first, str(tmp_path)).diverged is None
+    assert sizes == [outer]
 
 
-@pytest.mark.parametrize("options", [["held-out"], [["held_out"]], [], "centred"])
-def test_unknown_options_are_refused(options: object) -> None:
-    with pytest.raises(ParameterError, match="options must be None or a list of some of held_out, swapped"):
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["held-out"], "each of options must be one of held_out, swapped, centred, initialisations, got 'held-out'"),
+        ([["held_out"]], r"each of options must be one of held_out, swapped, .*, got \['held_out'\]"),
+        ([], r"options must be a list such as \[centred\], got \[\]"),
+        ("centred", r"options must be a list such as \[centred\], got 'centred'"),
+    ],
+)
+def test_unknown_options_are_refused(options: object, complaint: str) -> None:
+    with pytest.raises(ParameterError, match=f"^{complaint}$"):
         plan.planned(notebooks.NOTEBOOKS / "variants.ipynb", {"options": options})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -78,15 +79,18 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
         outer_lr = chosen["outer_lr"] = _outer_lr(place, texts, outer_lr, settings)
     checkpoint = place / "weights.safetensors"
     _set_aside_if_damaged(checkpoint, load_weights)
-    learned = learn_weights(
-        texts,
-        outer_set=None if spec.outer is None else load(spec.outer, data_dir),
-        outer_lr=outer_lr,
-        iterations=spec.iterations,
-        snapshots=spec.snapshots,
-        checkpoint=checkpoint,
-        **settings,
-    )
+    with warnings.catch_warnings(record=True) as said:  # kept in the record: a worker's would only be noise
+        learned = learn_weights(
+            texts,
+            outer_set=None if spec.outer is None else load(spec.outer, data_dir),
+            outer_lr=outer_lr,
+            iterations=spec.iterations,
+            snapshots=spec.snapshots,
+            checkpoint=checkpoint,
+            **settings,
+        )
+    if said:
+        chosen["warnings"] = [str(warning.message) for warning in said]
     return {"history": [asdict(iteration) for iteration in learned.history]} | chosen
 
 

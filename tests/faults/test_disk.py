@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import keyword_examples, keyword_set, keyword_vocabulary
+from conftest import keyword_examples
 
 from sungen_lib.learn import learn_weights, load_weights
 from sungen_lib.models import TamConfig
@@ -46,8 +46,8 @@ def test_weights_on_a_full_disk(tmp_path: Path, full: None) -> None:
     checkpoint, tam = tmp_path / "weights.safetensors", TamConfig(embedding=4, hidden=4)
 
     def learn(rows: int, iterations: int) -> None:
-        model = tam.build(keyword_vocabulary(), 2, seed=0)
-        learn_weights(keyword_set(rows), tam=model, iterations=iterations, snapshots=(), checkpoint=checkpoint)
+        texts = keyword_examples(rows)
+        learn_weights(texts, tam=tam, iterations=iterations, snapshots=(), checkpoint=checkpoint)
 
     with pytest.raises(OSError, match=r"weights\.safetensors cannot be written .*; make room"):
         learn(400, 1)

@@ -87,7 +87,7 @@ def test_an_interrupted_suite_says_so_in_a_line_and_goes_on(
     os.killpg(process.pid, how)
     _, said = process.communicate(timeout=90)
     assert process.returncode == status
-    assert said.strip() == "interrupted; finished runs are kept, the same command goes on from them"
+    assert said.strip() == "interrupted; finished runs are kept, and the same command continues from them"
     goes_on_and_ends_the_same(tmp_path, undisturbed[0])
 
 

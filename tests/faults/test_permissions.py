@@ -14,9 +14,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from conftest import keyword_examples, keyword_set, keyword_vocabulary
+from conftest import keyword_examples
 
-from sungen_lib.lab import execution, suite
+from sungen_lib import __main__ as command_line
+from sungen_lib.lab import execution
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.specs import Synthetic
 from sungen_lib.learn import learn_weights
@@ -63,8 +64,8 @@ def _reported(work: Callable[[], object], report: Connection) -> None:
 
 
 def learn(folder: Path) -> object:
-    model = TamConfig(embedding=4, hidden=4).build(keyword_vocabulary(), 2, seed=0)
-    return learn_weights(keyword_set(20), tam=model, iterations=1, checkpoint=folder / "weights.safetensors")
+    tam, checkpoint = TamConfig(embedding=4, hidden=4), folder / "weights.safetensors"
+    return learn_weights(keyword_examples(20), tam=tam, iterations=1, checkpoint=checkpoint)
 
 
 def generated(folder: Path) -> object:
@@ -107,9 +108,9 @@ def test_the_suite_says_so_before_it_begins(
         os.chmod(free, 0o777)
         store, out = (locked, free) if which == "store" else (free, locked)
         monkeypatch.setenv("SUNGEN_STORE", f"{store}/store")
-        options = ["--profile", "tiny", "--only", "table11", "--out", f"{out}/tables"]
-        assert as_nobody(lambda: suite.main(options)) == "nothing: 2"
+        options = ["run", "--profile", "tiny", "--only", "table11", "--out", f"{out}/tables"]
+        assert as_nobody(lambda: command_line.main(options)) == "nothing: 2"
         assert not list(Path(free).iterdir())
     said = capfd.readouterr()
-    assert said.err == f"run_all.sh: no files can be written to {locked / which}; name another folder\n"
+    assert said.err == f"sungen_lib run: no files can be written to {locked / which}; name another folder\n"
     assert said.out == "" and [path.name for path in locked.iterdir()] == ["before"]

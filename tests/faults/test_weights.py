@@ -16,8 +16,7 @@ import pytest
 import torch
 from test_generation import write_texts
 
-from sungen_lib import derivative, embedded
-from sungen_lib.encode import encode
+from sungen_lib import derivative, embedded, learn
 from sungen_lib.lab import execution
 from sungen_lib.lab.specs import Gold, Run
 from sungen_lib.learn import learn_weights
@@ -32,11 +31,11 @@ TAM = TamConfig(embedding=12, hidden=12, epochs=20)
 LAZY = ["torch._dynamo", "transformers.models.gpt2.modeling_gpt2", "transformers.tokenization_utils_fast"]
 
 
-def learn(folder: Path) -> None:
+def weights(folder: Path) -> None:
     """Weights with a checkpoint after each iteration; an iteration that is begun leaves a line in ``begun``."""
     torch.set_num_threads(1)
     folder.mkdir(exist_ok=True)
-    CHECKPOINT_SECONDS = -1.0
+    learn.CHECKPOINT_SECONDS = -1.0
     gradient = derivative.outer_gradient
 
     def noted(*arguments: object) -> object:
@@ -45,11 +44,9 @@ def learn(folder: Path) -> None:
         return gradient(*arguments)  # type: ignore[arg-type]
 
     derivative.outer_gradient = noted  # type: ignore[assignment]
-    rows = embedded.gold("imdb", "train", 300)
-    tokenizer = TAM.tokenizer(rows)
     learned = learn_weights(
-        encode(rows, tokenizer),
-        tam=TAM.build(tokenizer, 2, seed=0),
+        embedded.gold("imdb", "train", 300),
+        tam=TAM,
         iterations=ITERATIONS,
         snapshots=(0, 10),
         checkpoint=folder / "weights.safetensors",
@@ -74,14 +71,14 @@ def texts(folder: Path) -> None:
     write_texts(folder / "result.json", "subj", rows=150, shard_size=32, sampling=sampling)
 
 
-JOBS: dict[str, Callable[[Path], None]] = {"weights": learn, "run": run, "texts": texts}
+JOBS: dict[str, Callable[[Path], None]] = {"weights": weights, "run": run, "texts": texts}
 
 
 @pytest.fixture(scope="module")
 def context() -> Context:
     """Processes that start within milliseconds: signals hit the job, not its imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "sungen_lib.runs", *LAZY])
+    context.set_forkserver_preload(["pytest", "sungen_lib.lab.execution", *LAZY])
     warm = context.Process(target=int)
     warm.start()
     warm.join()

@@ -1,0 +1,212 @@
+"""The notebooks' prose: the form of their first cells, the numbers on real text, and links to files that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sungen_lib.lab import notebooks
+
+REPOSITORY = notebooks.REPOSITORY
+SMALL = notebooks.TABLES / "small"
+NOTEBOOKS = notebooks.select(notebooks.NOTEBOOKS)
+PAPERS = [path for path in NOTEBOOKS if re.match(r"(table|figure)\d\d_", path.name)]
+PAPERS_BY_STEM = {notebooks.stem(path.stem): path for path in PAPERS}
+PAGES = [REPOSITORY / "README.md", *NOTEBOOKS]
+
+CLAIM, FOUND, DEVIATIONS = "**The paper's claim** (", "**What we found on real text", "**Where we deviate"
+NUMBER = r"(?<![\w.])[+-]?\d+(?:\.\d+)?"
+UNIT = r"(?:%|points\b|±)"
+# "66.0, 69.2 and 72.4 %": the unit belongs to all of them.
+LISTED = re.compile(rf"{NUMBER}(?:(?:,| and| or| to| against|, and) {NUMBER})* ?(?={UNIT})")
+PAIR = re.compile(rf"({NUMBER}) ± ({NUMBER})")
+
+
+def markdown(path: Path) -> list[str]:
+    """The Markdown of a page: a notebook's cells, or a whole file."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return [text]
+    return ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+
+
+# --- the form of the first cell ---------------------------------------------------------------------------------------
+
+
+def missing_parts(cell: str) -> list[str]:
+    """What the first cell lacks: the claim, the finding, the deviations, in this order, and theirs beside ours."""
+    places = [cell.find(part) for part in (CLAIM, FOUND, DEVIATIONS)]
+    missing = [part for part, place in zip((CLAIM, FOUND, DEVIATIONS), places, strict=True) if place < 0]
+    if missing:
+        return missing
+    if places != sorted(places):
+        return ["the parts in order"]
+    finding = cell[places[1] : places[2]].strip().splitlines()
+    items = re.findall(r"^\d+\. .*$", cell[places[2] :], re.M)
+    both = [item for item in items if "Theirs:" in item and "Ours" in item]
+    rest = [item for item in items if item not in both and "Everything in the list of" not in item]
+    return [
+        *([] if 2 <= len(finding) <= 3 else ["a finding of two lines, three at most"]),
+        *([] if both else ["a numbered list, theirs beside ours"]),
+        *(f"theirs beside ours: {item}" for item in rest),
+    ]
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_the_first_cell_says_the_claim_the_finding_and_the_deviations(path: Path) -> None:
+    assert missing_parts(markdown(path)[0]) == []
+
+
+def test_a_missing_part_is_noticed() -> None:
+    whole = f"{CLAIM}Table 0). A.\n\n{FOUND}.** B.\nC.\n\n{DEVIATIONS}.**\n\n1. *A.* Theirs: b. Ours: c.\n"
+    assert missing_parts(whole) == []
+    assert missing_parts(whole.replace(FOUND, "")) == [FOUND]
+    assert missing_parts(whole.replace("\nC.", "")) == ["a finding of two lines, three at most"]
+    assert missing_parts(whole.replace("Theirs", "Their")) == [
+        "a numbered list, theirs beside ours",
+        "theirs beside ours: 1. *A.* Their: b. Ours: c.",
+    ]
+
+
+# --- the numbers ------------------------------------------------------------------------------------------------------
+
+
+def finding(path: Path) -> str:
+    """The paragraph "What we found on real text" of a notebook, without its formulas; "" if it has none."""
+    cell = markdown(path)[0].replace("−", "-")
+    found = re.search(rf"^{re.escape(FOUND)}.*?(?=^\*\*|^#|\Z)", cell, re.M | re.S)
+    return re.sub(r"\$+[^$]+\$+", "", found[0]) if found else ""
+
+
+def tables_of(path: Path) -> list[Path]:
+    """The files with a notebook's numbers on real text."""
+    if path.stem == "speed":
+        return [REPOSITORY / "benchmarks" / "RESULTS.md"]
+    return sorted(file for kind in ("csv", "md") for file in SMALL.glob(f"{notebooks.stem(path.stem)}.{kind}"))
+
+
+def evidence(path: Path) -> str:
+    """What the numbers of a finding must come from: the notebook's tables and the notes; all tables if it has none."""
+    tables = tables_of(path) or ([] if path in PAPERS else sorted([*SMALL.glob("*.csv"), *SMALL.glob("*.md")]))
+    texts = [file.read_text(encoding="utf-8") for file in {SMALL / "NOTES.md": None, **dict.fromkeys(tables)}]
+    return "\n".join(texts).replace("−", "-")
+
+
+def agrees(shown: str, source: str) -> bool:
+    """Whether ``shown`` is ``source`` rounded to the digits shown. Without a sign only the size counts.
+
+    Sources are rounded too: 68.55 in a table may stand for 68.5 and for 68.6.
+    """
+    there = float(source) if shown[0] in "+-" else abs(float(source))
+    step = 10.0 ** -len(shown.partition(".")[2])
+    return abs(float(shown) - there) <= step / 2 + 1e-9
+
+
+def unsupported(text: str, source: str) -> list[str]:
+    """The numbers with a decimal point and a unit, and the "mean ± deviation", that ``source`` does not have."""
+    numbers = set(re.findall(NUMBER, source))
+    pairs = {(mean, deviation) for mean, deviation in PAIR.findall(source)}
+    # A line of the CSV: row, column, paper, ours, sd, ...
+    pairs |= set(re.findall(rf"^.+?,\w+,[\d.]*,({NUMBER}),({NUMBER}),\d+,\d+,", source, re.M))
+    shown = [number for match in LISTED.finditer(text) for number in re.findall(NUMBER, match[0]) if "." in number]
+    wrong = [number for number in shown if not any(agrees(number, other) for other in numbers)]
+    for mean, deviation in PAIR.findall(text):
+        if not any(agrees(mean, other[0]) and agrees(deviation, other[1]) for other in pairs):
+            wrong.append(f"{mean} ± {deviation}")
+    return wrong
+
+
+def unsupported_without_unit(text: str, source: str) -> list[str]:
+    """The same for all numbers with a decimal point; an AUC may be in the tables as "AUC x 100"."""
+    numbers = set(re.findall(NUMBER, source))
+    shown = [number for number in re.findall(NUMBER, text) if "." in number]
+    sources = [*numbers, *(str(float(number) / 100) for number in numbers if "." in number)]
+    return [number for number in shown if not any(agrees(number, other) for other in sources)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_numbers_on_real_text_are_those_of_the_tables(path: Path) -> None:
+    assert unsupported(finding(path), evidence(path)) == []
+    if tables_of(path):
+        assert unsupported_without_unit(finding(path), evidence(path)) == []
+
+
+def test_figure_6_has_the_numbers_of_its_picture() -> None:
+    """They are in no table, but the SVG keeps its texts as comments, in order."""
+    drawn = (SMALL / "figure06.svg").read_text(encoding="utf-8")
+    accuracies = re.findall(r"<!-- (\d+) % \(paper: (\d+) %\) -->", drawn)
+    areas = re.findall(r"<!-- AUC ([\d.]+) -->", drawn)
+    lists = re.findall(rf"{NUMBER}(?:, {NUMBER}){{3}} and {NUMBER}", finding(PAPERS_BY_STEM["figure06"]))
+    ours, theirs = zip(*accuracies, strict=True)
+    assert [re.findall(NUMBER, found) for found in lists] == [list(ours), list(theirs), areas]
+
+
+def test_the_findings_have_numbers() -> None:
+    """Else the test above would pass because it sees none."""
+    for path in PAPERS:
+        if path.stem.startswith("table") and (SMALL / f"{notebooks.stem(path.stem)}.csv").exists():
+            assert len(re.findall(rf"\d\.\d+ ?(?={UNIT})", finding(path))) >= 3, path.stem
+
+
+def test_the_scoreboard_counts_the_claims_by_their_seeds() -> None:
+    claims = [
+        claim for path in sorted(SMALL.glob("table*.json")) for claim in notebooks.read_json(path).get("claims", [])
+    ]
+    signs = [set(claim["seeds"].split()) for claim in claims if claim["seeds"]]
+    counts = [len(signs), signs.count({"+"}), signs.count({"-"})]
+    counts.append(counts[0] - counts[1] - counts[2])
+    scoreboard = next(path for path in NOTEBOOKS if path.stem == notebooks.SCOREBOARD)
+    counted = re.search(
+        r"test (\d+) claims.* support (\d+) of .* against (\d+); on the other (\d+) ", finding(scoreboard)
+    )
+    assert counted and [int(count) for count in counted.groups()] == counts
+
+
+def changed(text: str) -> Iterator[tuple[str, str]]:
+    """``text`` with one mean of a "mean ± deviation" changed in its last digit, for each of them; and that pair."""
+    for match in PAIR.finditer(text):
+        digits = len(match[1].partition(".")[2])
+        mean = f"{float(match[1]) + 3 * 10.0**-digits:.{digits}f}"
+        yield text[: match.start(1)] + mean + text[match.end(1) :], f"{mean} ± {match[2]}"
+
+
+@pytest.mark.parametrize("path", [path for path in PAPERS if PAIR.search(finding(path))], ids=lambda path: path.stem)
+def test_a_changed_number_is_noticed(path: Path) -> None:
+    for text, pair in changed(finding(path)):
+        assert pair in unsupported(text, evidence(path))
+
+
+def test_how_numbers_agree() -> None:
+    assert agrees("68.5", "68.5453") and agrees("68.6", "68.55") and not agrees("68.6", "68.5453")
+    assert agrees("4.8", "-4.75") and not agrees("+4.8", "-4.75") and agrees("+2.5", "+2.53")
+    source = "|  | 68.55 ± 3.06 (84.10) |\n+2.53 [+2.11, +2.97]\nSunGen,imdb,84.1000,68.5453,3.0641,3,0,other,,False\n"
+    assert unsupported("68.5 ± 3.1 %, 2.5 points, 84.1 %, AUC 0.99, 12.3 texts", source) == []
+    assert unsupported("2.6 points", source) == ["2.6"]
+    assert unsupported("84.1 and 85.2 %", source) == ["85.2"]
+    assert unsupported("84.1 ± 3.1 %", source) == ["84.1 ± 3.1"]  # each number is there, together they are not
+    assert unsupported_without_unit("AUC 0.69 and 0.70", source) == ["0.70"]
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+def dead_links(path: Path, cells: list[str]) -> list[str]:
+    """Relative links in Markdown that do not lead to a file or folder."""
+    text = re.sub(r"```.*?```|`[^`\n]*`(?!\])", "", "\n\n".join(cells), flags=re.S)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    files = [target.partition("#")[0] for target in targets if not re.match(r"\w+:|#", target)]
+    return [target for target in files if not (path.parent / target).exists()]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_relative_links_lead_to_files(path: Path) -> None:
+    assert dead_links(path, markdown(path)) == []
+
+
+def test_a_dead_link_is_noticed() -> None:
+    cells = ["[a](../README.md#x) [b](none.ipynb) ![c](../tables/none.png) [d](https://x.y/z) [e](#here)"]
+    assert dead_links(NOTEBOOKS[0], cells) == ["none.ipynb", "../tables/none.png"]
