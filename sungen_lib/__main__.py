@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -129,6 +130,7 @@ def _archive(options: argparse.Namespace) -> int:
 def _weights(options: argparse.Namespace) -> int:
     from sungen_lib.weigh import weigh_file
 
+    warnings.formatwarning = lambda message, *_, **__: f"sungen_lib weights: {message}\n"  # without a line of code
     out = options.out or Path(f"{options.file.stem.partition('.')[0]}-weights").absolute()
     given = {name: getattr(options, name) for name in ("text", "label", "labels", "budget", "seed")}
     print(weigh_file(options.file, out, progress="weights", **given))

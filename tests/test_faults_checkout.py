@@ -188,6 +188,21 @@ def test_a_notebook_without_a_lock_leaves_the_others_their_turn(
     assert last.startswith("notebooks: 1 ran, 0 unchanged, 1 failed")
 
 
+def test_a_store_of_another_user_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Permissions do not bind root, as whom tests may run."""
+
+    def taken(*_: object, **__: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "store" / "executed"))
+
+    nbformat.write(new_notebook(), tmp_path / "table01_a.ipynb")
+    monkeypatch.setattr(suite, "execute", taken)
+    assert suite.run(tmp_path, out=tmp_path / "tables", store=tmp_path / "store") == 1
+    words = "store/executed cannot be written (Permission denied); name a store of your own (SUNGEN_STORE)"
+    assert words in capsys.readouterr().out.splitlines()[0]
+
+
 # --- notebooks --------------------------------------------------------------------------------------------------------
 
 

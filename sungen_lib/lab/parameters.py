@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -49,7 +50,8 @@ def must(requirement: str) -> Any:
         try:
             return inner(value)
         except ValidationError as error:
-            if error.errors()[0]["loc"]:  # of an item of a list, which has words of its own
+            first = error.errors()[0]
+            if first["type"] in ("must", "says") and first["msg"] != "-":  # it has words of its own
                 raise
             raise PydanticCustomError("must", "must {requirement}", {"requirement": requirement}) from None
 
@@ -82,10 +84,8 @@ def several(item: Any, example: str) -> Any:
 
 def _json_list(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
+        with suppress(ValueError):
             return json.loads(value)
-        except ValueError:
-            pass
     return value
 
 
@@ -226,8 +226,7 @@ def _sentence(error: ValidationError, known: Sequence[str]) -> str:
 def _given(namespace: Mapping[str, Any]) -> set[str]:
     """The names that the parameters cell, or the one that papermill injects below it, assigns to.
 
-    papermill accepts unknown parameters with a warning, so they must be found here. In a kernel, ``In`` holds the
-    source of each cell that has run, this one last. Without a kernel every plain value counts.
+    papermill only warns of unknown ones. ``In`` has each cell's source; without a kernel every plain value counts.
     """
     if "In" not in namespace:
         plain = (str, int, float, bool, list, dict, tuple, type(None))

@@ -79,7 +79,8 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
         outer_lr = chosen["outer_lr"] = _outer_lr(place, texts, outer_lr, settings)
     checkpoint = place / "weights.safetensors"
     _set_aside_if_damaged(checkpoint, load_weights)
-    with warnings.catch_warnings(record=True) as said:  # kept in the record: a worker's would only be noise
+    with warnings.catch_warnings():  # they are for users; a table shows what came of the weights
+        warnings.simplefilter("ignore", UserWarning)
         learned = learn_weights(
             texts,
             outer_set=None if spec.outer is None else load(spec.outer, data_dir),
@@ -89,8 +90,6 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
             checkpoint=checkpoint,
             **settings,
         )
-    if said:
-        chosen["warnings"] = [str(warning.message) for warning in said]
     return {"history": [asdict(iteration) for iteration in learned.history]} | chosen
 
 

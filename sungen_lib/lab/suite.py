@@ -60,12 +60,19 @@ def run(
             with locked(store / "locks" / f"{profile}-{notebook.stem}"):
                 outcome, text = _bring_up_to_date(notebook, copy, about, out=out / profile, store=store)
         except OSError as error:  # of this notebook's files; the others still get their turn
-            outcome, text = "failed", failure(last_line(error), copy)
+            outcome, text = "failed", failure(_with_remedy(error), copy)
         results[outcome] += 1
         print(text, flush=True)
     counts = ", ".join(f"{results[outcome]} {outcome}" for outcome in ("ran", "unchanged", "failed"))
     print(f"notebooks: {counts}; {time.monotonic() - started:.0f} s; tables in {out / profile}")
     return results["failed"]
+
+
+def _with_remedy(error: OSError) -> str:
+    """The error's last line; that of a folder which another user has made says what to do."""
+    if not isinstance(error, PermissionError):
+        return last_line(error)
+    return f"OSError: {error.filename} cannot be written ({error.strerror}); name a store of your own (SUNGEN_STORE)"
 
 
 def _bring_up_to_date(
