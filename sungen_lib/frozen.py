@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +194,17 @@ def _positions(model: PreTrainedModel) -> int:
     tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
     paddings = [table.padding_idx for table in tables if isinstance(table, nn.Embedding)]
     return number - max((padding + 1 for padding in paddings if padding is not None), default=0)
+
+
+@lru_cache(maxsize=16)
+def longest_text(path: str) -> int:
+    """The longest text, in tokens, that a pretrained encoder takes; its tokenizer may know of no limit."""
+    from transformers import AutoConfig, AutoModel
+
+    name, revision = plms.pretrained(path)
+    with plms.loading("encoder", path, ValueError), torch.device("meta"):  # the model's shape, without its weights
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        return _positions(AutoModel.from_config(config, trust_remote_code=False))
 
 
 def _encoder(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Samples, Vocabulary, encode
 from sungen_lib.encode import Tokenizer as TextTokenizer
-from sungen_lib.frozen import Embedder, Head
+from sungen_lib.frozen import Embedder, Head, longest_text
 from sungen_lib.texts.examples import Examples
-from sungen_lib.texts.plms import has_no_words, identity, pretrained
+from sungen_lib.texts.plms import has_no_words, identity, loading, pretrained
 
 if TYPE_CHECKING:
     from transformers import DistilBertConfig, PreTrainedModel
@@ -224,19 +224,18 @@ class TamConfig:
         from transformers import AutoTokenizer
 
         name, revision = pretrained(self.path)
-        try:
-            tokenizer: TextTokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"no tokenizer could be loaded from {self.path!r}: {str(error).splitlines()[0]}") from None
+        with loading("tokenizer", self.path, ValueError):
+            tokenizer: TextTokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
         if has_no_words(tokenizer):
             raise ValueError(f"no tokenizer could be loaded from {self.path!r}: save it beside the model")
         return tokenizer
 
     def encode(self, texts: Examples, tokenizer: Tokenizer, *, device: str | torch.device = "cpu") -> Samples:
-        """``texts`` as tensors, cut to the TAM's ``max_length``."""
+        """``texts`` as tensors, cut to the TAM's ``max_length``, or to what its pretrained encoder takes."""
         if isinstance(tokenizer, Embedder):
             return tokenizer.vectors(texts, device=device)
-        return encode(texts, tokenizer, max_length=self.max_length, device=device)
+        limit = self.max_length if self.path is None else min(self.max_length, longest_text(self.path))
+        return encode(texts, tokenizer, max_length=limit, device=device)
 
     def prepare(self, texts: Examples, *, seed: int, device: str | torch.device = "cpu") -> Prepared:
         """Everything that training on ``texts`` needs: a fresh TAM, the encoded texts, the tokenizer."""
@@ -284,7 +283,7 @@ def _pretrained(path: str, classes: int) -> PreTrainedModel:
 
     disable_progress_bar()  # one short bar per run would clutter a notebook
     name, revision = pretrained(path)
-    try:
+    with loading("encoder", path, ValueError):
         model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
             name,
             revision=revision,
@@ -292,7 +291,6 @@ def _pretrained(path: str, classes: int) -> PreTrainedModel:
             ignore_mismatched_sizes=True,  # replace a head for other classes by a fresh one
             dtype=torch.float32,
             use_safetensors=True,
+            trust_remote_code=False,
         )
-        return model
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no encoder could be loaded from {path!r}: {str(error).splitlines()[0]}") from None
+    return model

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A small TAM instead of the default, an empty store."""
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(choice, "fitting", lambda texts: (TAM, SETTINGS))
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # the command line sets it
     yield
 
 

@@ -89,7 +89,7 @@ def execute(
         cuda = any(getattr(spec, "device", "cpu") == "cuda" for spec in missing)
         jobs = 1 if cuda else _cores()
     jobs = min(jobs, len(missing))
-    if jobs <= 1:
+    if jobs <= 1 or not _side_by_side():
 
         def now(handles: list[Spec]) -> Iterable[tuple[Spec, Record]]:
             return ((spec, compute(spec, data_dir)) for spec in handles)
@@ -137,6 +137,16 @@ def in_order(
 def _cores() -> int:
     """Cores that this process may use, if the system reports them; else all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _side_by_side() -> bool:
+    """Whether there can be a pool of processes: not without a /dev/shm for semaphores (some containers), nor where
+    processes cannot be forked (Windows)."""
+    try:
+        multiprocessing.get_context("forkserver").Lock()
+    except (OSError, ImportError, ValueError):
+        return False
+    return True
 
 
 @contextmanager

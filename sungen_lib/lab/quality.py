@@ -169,7 +169,7 @@ def _label_names(path: str) -> list[str]:
     from transformers import AutoConfig
 
     try:
-        names = AutoConfig.from_pretrained(path).id2label
+        names = AutoConfig.from_pretrained(path, trust_remote_code=False).id2label
     except (OSError, ValueError) as error:
         raise ValueError(f"no classifier could be loaded from {path!r}: {str(error).splitlines()[0]}") from None
     return [names[i].lower() for i in sorted(names)]

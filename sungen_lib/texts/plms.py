@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
+from sungen_lib.storage import is_lfs_pointer
 from sungen_lib.texts import wheels
 from sungen_lib.texts.examples import DataMissing
 
@@ -57,6 +61,19 @@ def has_no_words(tokenizer: Any) -> bool:
     return len(tokenizer) <= len(tokenizer.all_special_tokens)
 
 
+@contextmanager
+def loading(what: str, name: str, kind: type[Exception]) -> Iterator[None]:
+    """Whatever keeps a model from being loaded, as one sentence of ``kind``: damaged or missing files, code in them."""
+    try:
+        for file in Path(pretrained(name)[0]).glob("*token*" if what == "tokenizer" else "*.safetensors"):
+            if is_lfs_pointer(file):
+                raise ValueError(f"{file.name} is a Git LFS pointer, not the file itself; fetch it (git lfs pull)")
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise kind(f"no {what} could be loaded from {name!r}: {reason}") from None
+
+
 @lru_cache(maxsize=1)
 def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model, tokenizer) of a hub id or a folder; bfloat16 on a GPU, else float32. Raises ``DataMissing``."""
@@ -65,11 +82,11 @@ def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     base, revision = pretrained(name)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    try:
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, revision=revision)
-        tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
+    # Code that a model brings along is never run; unless told so, transformers asks about it on stdin.
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    with loading("PLM", name, DataMissing):
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, **options)
+        tokenizer = AutoTokenizer.from_pretrained(base, **options)
         if has_no_words(tokenizer):
             raise ValueError("save its tokenizer beside it")
         return model.to(device), tokenizer  # type: ignore[arg-type]  # a wrapper hides .to's signature
-    except (OSError, ValueError) as error:
-        raise DataMissing(f"no PLM could be loaded from {name!r}: {str(error).splitlines()[0]}") from None
