@@ -8,7 +8,6 @@ rows of AG News, SST-2 and Subj (``benchmarks/RESULTS.md``); no test row was use
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from sungen_lib.models import TamConfig
 from sungen_lib.texts import wheels
-from sungen_lib.texts.examples import DataMissing, Examples
+from sungen_lib.texts.examples import Examples
 
 ENCODER = "minilm-l6"
 STEPS = {"frozen": 24, "lstm": 60}  # least training steps of the inner loop; with fewer a TAM learns only label counts
@@ -32,8 +31,6 @@ def fitting(texts: Examples) -> tuple[TamConfig, dict[str, Any]]:
     available, it is a small LSTM, with a warning.
     """
     try:
-        if is_offline() and not wheels.stored(ENCODER):
-            raise DataMissing("HF_HUB_OFFLINE is set")
         wheels.folder(ENCODER)
     except OSError as why:  # DataMissing, or a store that takes no files
         title = wheels.WHEELS[ENCODER].title
@@ -42,11 +39,6 @@ def fitting(texts: Examples) -> tuple[TamConfig, dict[str, Any]]:
         return _with_steps(config, len(texts)), {"balanced": True, "iterations": 15}
     config = TamConfig("frozen", path=ENCODER, hidden=0, max_length=256, lr=4e-2, batch_size=128, inner_epochs=2)
     return _with_steps(config, len(texts)), {"balanced": True, "iterations": 20}
-
-
-def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE is on, as ``huggingface_hub`` reads it: "0" means off."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _with_steps(config: TamConfig, rows: int) -> TamConfig:

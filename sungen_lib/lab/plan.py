@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import io
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = T
     if not any(EXECUTE in "".join(cell["source"]) for cell in cells):
         return []
     names: dict[str, Any] = {"In": [""]}  # as in a kernel
-    with redirect_stdout(io.StringIO()):
+    with redirect_stdout(io.StringIO()), _offline():
         for cell in cells:
             names["In"].append("".join(cell["source"]))
             specs = _run_up_to_execute("".join(cell["source"]), names)
@@ -56,6 +57,19 @@ def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = T
                 names |= {name: value for name, value in parameters.items() if name in names}
     grids = [value for value in names.values() if isinstance(value, Grid)] if anywhere else []
     return execution.closure([*(specs or ()), *(spec for grid in grids for spec in grid.without_model)])
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """A plan downloads nothing: a model in a wheel that is not in the store counts as missing here."""
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["HF_HUB_OFFLINE"]
+        if before is not None:
+            os.environ["HF_HUB_OFFLINE"] = before
 
 
 def _run_up_to_execute(source: str, names: dict[str, Any]) -> Sequence[Spec] | None:

