@@ -24,13 +24,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from sungen_lib.lab.experiment import Experiment
-    from sungen_lib.learn import LearnedWeights, learn_weights, load_weights
-    from sungen_lib.models import TamConfig
-    from sungen_lib.subset import bernoulli_subset
-    from sungen_lib.texts.examples import Examples
-    from sungen_lib.texts.files import read
+if TYPE_CHECKING:  # "as" says that they are for users
+    from sungen_lib.lab.experiment import Experiment as Experiment
+    from sungen_lib.learn import LearnedWeights as LearnedWeights
+    from sungen_lib.learn import learn_weights as learn_weights
+    from sungen_lib.learn import load_weights as load_weights
+    from sungen_lib.models import TamConfig as TamConfig
+    from sungen_lib.subset import bernoulli_subset as bernoulli_subset
+    from sungen_lib.texts.examples import Examples as Examples
+    from sungen_lib.texts.files import read as read
 
 __version__ = "0.1.0"
 
@@ -44,16 +46,6 @@ _WHERE = {
     "bernoulli_subset": "subset",
     "Experiment": "lab.experiment",
 }
-__all__ = [
-    "Examples",
-    "Experiment",
-    "LearnedWeights",
-    "TamConfig",
-    "bernoulli_subset",
-    "learn_weights",
-    "load_weights",
-    "read",
-]
 
 
 def __getattr__(name: str) -> Any:
@@ -64,4 +56,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *_WHERE])

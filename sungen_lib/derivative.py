@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -210,7 +209,8 @@ def _double_backward(model: nn.Module, data: Samples, direction: dict[str, Tenso
     return derivative
 
 
-class MetaGradient(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class MetaGradient:
     """``values``: (N,) derivative of the outer loss with respect to each weight; ``outer_loss``: its mean.
 
     ``guard``: the relative error of the central difference, where it was checked.
@@ -246,9 +246,9 @@ def meta_gradient(
     direction, value = outer_gradient(model, outer_set, outer_loss)
     found = MetaGradient(weights, value)
     if method == "difference" and guard_seed is not None:
-        found = found._replace(guard=_guard(model, train_set, direction, seed=guard_seed))
+        found = replace(found, guard=_guard(model, train_set, direction, seed=guard_seed))
     along = directional(model, train_set, direction, method="dual" if found.inexact else method)
-    return found._replace(values=-(lr / weights.sum()) * along)
+    return replace(found, values=-(lr / weights.sum()) * along)
 
 
 def _guard(model: nn.Module, data: Samples, direction: dict[str, Tensor], *, seed: int) -> float:

@@ -20,7 +20,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from sungen_lib.learn import learn_weights
 from sungen_lib.models import TamConfig
-from sungen_lib.texts.examples import Examples
+from sungen_lib.texts.examples import Examples, warn_if_uncut
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags  # of scikit-learn 1.6 on
@@ -62,7 +62,7 @@ class SunGenWeights(BaseEstimator):
         if len(classes) < 2:
             raise ValueError(f"at least two classes are needed, got {len(classes)}")
         learned = learn_weights(
-            Examples.of(texts, numbers, [str(name) for name in classes]),
+            warn_if_uncut(Examples.of(texts, numbers, [str(name) for name in classes]), "X"),
             tam=self.tam,
             seed=_seed(self.random_state),
             device=self.device,

@@ -106,7 +106,8 @@ def _prepared(
     """The TAM from each initialisation, the encoded texts, the tokenizer."""
     if initialisations < 1:
         raise ValueError(f"initialisations must be positive, got {initialisations}")
-    model, train_set, tokenizer = tam.prepare(texts, seed=seed, device=device)
+    prepared = tam.prepare(texts, seed=seed, device=device)
+    model, train_set, tokenizer = prepared.model, prepared.data, prepared.tokenizer
     others = [derived_seed(seed, 3, number) for number in range(1, initialisations)]
     return [model, *(tam.build(tokenizer, train_set.classes, seed=other) for other in others)], train_set, tokenizer
 

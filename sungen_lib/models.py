@@ -5,21 +5,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Samples, Vocabulary, encode
-from sungen_lib.encode import Tokenizer as TextTokenizer
 from sungen_lib.frozen import Embedder, Head, longest_text
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.plms import has_no_words, identity, loading, pretrained
 
 if TYPE_CHECKING:
-    from transformers import DistilBertConfig, PreTrainedModel
+    from transformers import DistilBertConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-Tokenizer: TypeAlias = "TextTokenizer | Embedder"
+Tokenizer: TypeAlias = "Vocabulary | PreTrainedTokenizerBase | Embedder"
 
 
 class BiLSTM(nn.Module):
@@ -160,7 +159,8 @@ class Encoder(nn.Module):
         return logits
 
 
-class Prepared(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Prepared:
     """A fresh TAM, its encoded training texts, and the tokenizer that test texts must go through."""
 
     model: nn.Module
@@ -225,7 +225,9 @@ class TamConfig:
 
         name, revision = pretrained(self.path)
         with loading("tokenizer", self.path, ValueError):
-            tokenizer: TextTokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                name, revision=revision, trust_remote_code=False
+            )
         if has_no_words(tokenizer):
             raise ValueError(f"no tokenizer could be loaded from {self.path!r}: save it beside the model")
         return tokenizer

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,8 @@ Batch = tuple[Tensor, Tensor, Tensor]  # padded tokens (B, L), lengths (B,) on t
 Batches = Sequence[Tensor]  # the rows of each batch
 
 
-class Texts(NamedTuple):
+@dataclass(frozen=True)
+class Texts:
     """N tokenised texts. ``tokens``: for each text its tokens, int64; ``labels``: (N,) int64 in [0, K)."""
 
     tokens: Sequence[Tensor]

@@ -75,7 +75,8 @@ def preferred(texts: Examples, weights: np.ndarray, tam: TamConfig, *, seed: int
 
     Raises ``Diverged`` if the trained model gives none.
     """
-    model, data, _ = tam.prepare(texts, seed=seed)
+    prepared = tam.prepare(texts, seed=seed)
+    model, data = prepared.model, prepared.data
     epochs = max(tam.epochs, tam.inner_epochs)  # a small file needs many for a TAM to learn anything
     fit(model, data, weights=torch.as_tensor(weights), seed=seed, **tam.training | {"epochs": epochs})
     logits = predict(model, data)

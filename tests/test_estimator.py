@@ -250,3 +250,9 @@ def test_settings_are_bilevel_s(texts: Examples) -> None:
         estimator(settings={"iterations": 0}).fit(texts.texts, texts.labels)
     with pytest.raises(TypeError, match="unexpected keyword argument 'epochs'"):
         estimator(settings={"epochs": 3}).fit(texts.texts, texts.labels)
+
+
+def test_texts_without_white_space_are_told(texts: Examples) -> None:
+    uncut = [text.replace(" ", "") for text in texts.texts]
+    with pytest.warns(UserWarning, match=r"X: \d+% of the texts have no white space .* Put a space"):
+        estimator(settings={"iterations": 1}).fit(uncut, named(texts))

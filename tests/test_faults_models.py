@@ -55,7 +55,8 @@ def test_texts_are_cut_to_the_encoder_s_positions(
     """RoBERTa's first two are for padding."""
     texts = Examples.of(["superb word1 " * 40, "awful " * 40], [1, 0], ["no", "yes"])
     config = TamConfig("distilbert", path=str(encoder(tmp_path / "model", tiny_tokenizer, 32, kind)), batch_size=2)
-    model, data, _ = config.prepare(texts, seed=0)
+    prepared = config.prepare(texts, seed=0)
+    model, data = prepared.model, prepared.data
     assert data.sizes.tolist() == [longest, longest]
     fit(model, data, epochs=1, lr=0.1, batch_size=2, precision="float32", seed=0)
 

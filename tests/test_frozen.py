@@ -47,7 +47,7 @@ from sungen_lib.reweight import Bilevel, iterations
 from sungen_lib.storage import SEAL
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.noise import class_noise, uniform_noise, with_noise
-from sungen_lib.train import Diverged, evaluate, fit
+from sungen_lib.train import Diverged, Trainer, evaluate, fit
 
 WIDTH, POSITIONS = 16, 24
 
@@ -345,10 +345,14 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 class NoStdin:
-    """A prompt would hang a script."""
+    """Notes whether anything was asked: a prompt would hang a script."""
+
+    def __init__(self) -> None:
+        self.asked = False
 
     def __getattr__(self, name: str) -> Any:
-        raise AssertionError("read from stdin")
+        self.asked = True
+        raise EOFError
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -357,12 +361,13 @@ def test_an_encoder_that_will_not_do_is_refused_in_one_sentence(
 ) -> None:
     spoil, words = REFUSED[case]
     spoil(encoder)
-    monkeypatch.setattr(sys, "stdin", NoStdin())
+    stdin = NoStdin()
+    monkeypatch.setattr(sys, "stdin", stdin)
     tam = TamConfig("frozen", path=str(encoder), hidden=0)
     with pytest.raises(ValueError) as caught:
         learn_weights(keyword_examples(20), tam=tam, iterations=1)
     assert words in str(caught.value) and repr(str(encoder)) in str(caught.value) and "\n" not in str(caught.value)
-    assert cached(tmp_path) == []
+    assert cached(tmp_path) == [] and not stdin.asked
 
 
 # --- vectors and the head ---------------------------------------------------------------------------------------------
@@ -529,19 +534,25 @@ class Seen:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[dict[str, Any]] = []
-        self.steps: list[Tensor] = []
-        real, real_step = reweight.meta_gradient, reweight.State.step
+        self.steps: list[Tensor] = []  # what the scores moved against
+        self.inner: list[Tensor] = []  # what the samples weighed in the inner loop
+        real, real_step, real_set = reweight.meta_gradient, reweight.State.step, Trainer.set_weights
 
         def watched(model: Head, data: Vectors, outer: Vectors, **options: Any) -> Any:
             found = real(model, data, outer, **options)
             call = {"head": copy.deepcopy(model), "data": data, "outer": outer, "values": found.values.clone()}
-            self.calls.append(call | {"weights": options["weights"].clone(), "lr": options["lr"]})
+            self.calls.append(call | options | {"weights": options["weights"].clone()})
             return found
 
         def step(state: reweight.State, gradient: Tensor, lr: float) -> None:
             self.steps.append(gradient.clone())
             real_step(state, gradient, lr)
 
+        def set_weights(trainer: Trainer, weights: Tensor) -> None:
+            self.inner.append(weights.clone())
+            real_set(trainer, weights)
+
+        monkeypatch.setattr(Trainer, "set_weights", set_weights)
         monkeypatch.setattr(reweight, "meta_gradient", watched)
         monkeypatch.setattr(reweight.State, "step", step)
 
@@ -582,22 +593,25 @@ def unequal(dtype: torch.dtype = torch.float64) -> Vectors:
     return replace(data, vectors=data.vectors.to(dtype))
 
 
-def test_class_factors_are_n_by_k_n_k() -> None:
-    factors = reweight._Classes(unequal(), reweight.Bilevel(balanced=True))
-    expected = np.array([60 / (3 * 41), 60 / (3 * 15), 60 / (3 * 4)])
-    np.testing.assert_allclose(factors.factors.numpy(), expected, rtol=1e-6)
-    np.testing.assert_allclose(factors.inner.numpy(), expected[unequal().labels.numpy()] ** 0.75, rtol=1e-6)
-    assert float(factors.factors[unequal().labels].mean()) == pytest.approx(1)  # the loss keeps its scale
+def test_class_factors_are_n_by_k_n_k(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, data = Seen(monkeypatch), unequal(torch.float32)
+    last_weights(data, balanced=True)
+    c = np.array([60 / (3 * 41), 60 / (3 * 15), 60 / (3 * 4)])
+    assert (41 * c[0] + 15 * c[1] + 4 * c[2]) / 60 == pytest.approx(1)  # the loss keeps its scale
     logits, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 2, 0])
-    loss = factors.outer(losses.reverse_cross_entropy)(logits, labels)
-    plain = losses.reverse_cross_entropy(logits, labels)
-    np.testing.assert_allclose(loss.numpy(), expected[labels.numpy()] * plain.numpy(), rtol=1e-6)
+    plain = losses.reverse_cross_entropy(logits, labels).numpy()
+    for call, inner in zip(seen.calls, seen.inner, strict=True):
+        np.testing.assert_allclose(call["outer_loss"](logits, labels).numpy(), c[labels.numpy()] * plain, rtol=1e-6)
+        expected = call["weights"].numpy() * c[data.labels.numpy()] ** 0.75
+        np.testing.assert_allclose(inner.numpy(), expected, rtol=1e-6)
 
 
-def test_without_balanced_there_are_no_factors() -> None:
-    factors = reweight._Classes(unequal(), reweight.Bilevel())
-    assert factors.outer(losses.cross_entropy) is losses.cross_entropy
-    assert torch.equal(factors.inner, torch.ones(60))
+def test_without_balanced_there_are_no_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, data = Seen(monkeypatch), unequal(torch.float32)
+    last_weights(data, outer_loss=losses.cross_entropy)
+    for call, inner, step in zip(seen.calls, seen.inner, seen.steps, strict=True):
+        assert call["outer_loss"] is losses.cross_entropy
+        assert torch.equal(inner, call["weights"]) and torch.equal(step, call["values"])
 
 
 def test_balanced_classes_are_balanced_already() -> None:
@@ -621,13 +635,14 @@ def test_the_balanced_meta_gradient_is_its_definition(monkeypatch: pytest.Monkey
         assert np.linalg.norm(step.numpy() - exact) / np.linalg.norm(exact) < 1e-4
 
 
-def test_a_label_without_samples_does_no_harm() -> None:
+def test_a_label_without_samples_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     data = replace(unequal(torch.float32), classes=5)
-    factors = reweight._Classes(data, reweight.Bilevel(balanced=True))
-    assert bool(torch.isfinite(factors.factors).all())
-    np.testing.assert_allclose(factors.factors[:3].numpy(), 60 / (5 * np.array([41, 15, 4])), rtol=1e-6)
+    seen = Seen(monkeypatch)
     weights = last_weights(data, balanced=True)
-    assert np.isfinite(weights).all() and weights.std() > 0
+    assert np.isfinite(weights).all() and weights.std() > 0.1
+    loss = seen.calls[0]["outer_loss"](torch.zeros(5, 5), torch.arange(5)).numpy()
+    counts = np.array([41, 15, 4, 1, 1])  # a label that only another outer set has counts as if it were there once
+    np.testing.assert_allclose(loss, 4 * 0.8 * 60 / (5 * counts), rtol=1e-6)
 
 
 # --- what it finds ----------------------------------------------------------------------------------------------------

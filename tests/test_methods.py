@@ -117,7 +117,7 @@ def test_an_unknown_selection_or_training_is_refused(rows_of: Rows) -> None:
 def test_coteaching_pairs_two_different_networks() -> None:
     pool, _ = noisy_pool(64)
     prepared = TAM.prepare(pool, seed=1)
-    ours, data, tokenizer = prepared
+    ours, data, tokenizer = prepared.model, prepared.data, prepared.tokenizer
     TRAININGS["coteaching"](prepared, pool, tam=TAM, seed=1)
     first, second = (TAM.build(tokenizer, 2, seed=seed) for seed in (1, derived_seed(1, 2)))
     assert not torch.equal(next(first.parameters()), next(second.parameters()))

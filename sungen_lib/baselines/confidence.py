@@ -60,7 +60,8 @@ def cartography(
 
 def score(texts: Examples, *, tam: TamConfig, seed: int = 0, device: str = "cpu") -> np.ndarray:
     """(N,) the confidence in each label of ``texts``, by a fresh ``tam``."""
-    model, data, _ = tam.prepare(texts, seed=seed, device=device)
+    prepared = tam.prepare(texts, seed=seed, device=device)
+    model, data = prepared.model, prepared.data
     return cartography(model, data, seed=seed, **tam.training).confidence
 
 
@@ -78,6 +79,7 @@ def select(
 
 def after_training(texts: Examples, *, tam: TamConfig, seed: int = 0, device: str = "cpu") -> np.ndarray:
     """(N,) the given label's probability after plain training, from the model trained on it."""
-    model, data, _ = tam.prepare(texts, seed=seed, device=device)
+    prepared = tam.prepare(texts, seed=seed, device=device)
+    model, data = prepared.model, prepared.data
     train.fit(model, data, seed=seed, **tam.training)
     return train.label_probabilities(model, data)

@@ -177,7 +177,8 @@ def train_tam(prepared: Prepared, texts: Examples, *, tam: TamConfig, seed: int)
 
 def score(texts: Examples, *, tam: TamConfig, seed: int = 0, device: str = "cpu") -> np.ndarray:
     """(N,) each sample's weight in the last epoch; NaN for the meta set, which has none."""
-    model, data, _ = tam.prepare(texts, seed=seed, device=device)
+    prepared = tam.prepare(texts, seed=seed, device=device)
+    model, data = prepared.model, prepared.data
     _, weights = train(model, *_without_meta(data), seed=seed, **tam.training)
     return np.concatenate([weights, np.full(len(data) - len(weights), np.nan, dtype=weights.dtype)])
 

@@ -135,6 +135,7 @@ def last_line(error: Exception) -> str:
 
 
 def failure(error: str, copy: Path) -> str:
+    """The line that reports a failed notebook: its error, and the executed ``copy`` if there is one."""
     return f"FAILED  {error}" + (f"  [{copy}]" if copy.exists() else "")
 
 

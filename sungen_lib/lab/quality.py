@@ -159,7 +159,8 @@ def classifier_labels(path: str, data: Examples, *, device: str = "cpu") -> np.n
             f"{path!r} predicts {', '.join(names)} and not {', '.join(expected)}: name its labels so in its config.json"
         )
     oracle = TamConfig("distilbert", path=path)
-    model, encoded, _ = oracle.prepare(data, seed=0, device=device)
+    prepared = oracle.prepare(data, seed=0, device=device)
+    model, encoded = prepared.model, prepared.data
     predicted = predict(model, encoded).argmax(-1).cpu().numpy()
     return np.take(np.array([expected.index(name) for name in names]), predicted)
 

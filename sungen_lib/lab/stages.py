@@ -177,7 +177,7 @@ def _training(
     if spec.selection == "weighted":
         assert weights is not None
         weighted = torch.as_tensor(weights, device=spec.device)
-    model, data, _ = prepared
+    model, data = prepared.model, prepared.data
     return epochs(model, data, weights=weighted, loss=LOSSES[spec.loss], seed=spec.seed, **tam.training)
 
 

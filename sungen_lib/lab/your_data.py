@@ -213,7 +213,8 @@ def learn(experiment: Experiment, texts: Examples) -> LearnedWeights:
 def accuracy(experiment: Experiment, texts: Examples, test: Examples, *, weights: np.ndarray | None = None) -> float:
     """Test accuracy, in percent, of the LSTM trained on ``texts`` with or without ``weights``, (N,)."""
     config, seed = tam(experiment), experiment.extras["seed"]
-    model, train_set, tokenizer = config.prepare(texts, seed=seed, device=experiment.device)
+    prepared = config.prepare(texts, seed=seed, device=experiment.device)
+    model, train_set, tokenizer = prepared.model, prepared.data, prepared.tokenizer
     weighted = None if weights is None else torch.as_tensor(weights, device=experiment.device)
     with limited_threads(THREADS):
         fit(model, train_set, weights=weighted, seed=seed, **config.training)

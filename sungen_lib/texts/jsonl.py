@@ -63,6 +63,7 @@ def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def text_field(path: Path, number: int, row: Mapping[str, Any], field: str) -> str:
+    """The text in ``row[field]``, not blank; else ``DataError`` naming ``path``, the line ``number`` and the field."""
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
         instead = "" if field in row else f"; the row has {', '.join(map(repr, row)) or 'no fields'}"
