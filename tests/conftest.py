@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: a test never waits for the hub
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
@@ -17,6 +20,7 @@ from tokenizers.pre_tokenizers import Punctuation, Sequence, WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from sungen_lib.encode import Encoded, Vocabulary, encode
+from sungen_lib.lab.parameters import Column, FileOrHub, Names, PositiveInteger, YesOrNo
 from sungen_lib.texts.examples import Examples
 
 settings.register_profile("suite", deadline=None)  # a busy machine is not a failure
@@ -25,6 +29,17 @@ torch.set_num_threads(1)  # results are compared to the bit, and xdist runs the 
 
 KEYWORDS = ("awful", "superb", "boxing", "orbit")
 FILLER = tuple(f"word{i}" for i in range(20))
+YOUR_DATA: dict[str, Any] = {  # the parameters of notebooks/your_data.ipynb
+    "data": FileOrHub | None,
+    "test": FileOrHub | None,
+    "labels": Names | None,
+    "text": Column,
+    "label": Column,
+    "budget": PositiveInteger | None,
+    "iterations": PositiveInteger | None,
+    "centred": YesOrNo,
+    "seed": PositiveInteger,
+}
 
 
 def keyword_examples(n: int, *, classes: int = 2, seed: int = 0, pairs: bool = False, filler: int = 8) -> Examples:
@@ -87,3 +102,12 @@ def tiny_plm(tiny_tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return GPT2LMHeadModel(config).eval()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty store, and pictures that go nowhere."""
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    with mpl.rc_context({"backend": "agg"}):
+        yield tmp_path

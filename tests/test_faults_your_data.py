@@ -9,44 +9,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 import pytest
-from conftest import KEYWORDS, keyword_examples
+from conftest import KEYWORDS, YOUR_DATA, keyword_examples
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from sungen_lib import __main__ as command_line
 from sungen_lib.lab import notebooks, your_data
 from sungen_lib.lab.experiment import Experiment
-from sungen_lib.lab.parameters import Column, FileOrHub, Names, ParameterError, PositiveInteger, YesOrNo
+from sungen_lib.lab.parameters import ParameterError
 from sungen_lib.texts.examples import DataError, DataMissing
 
 NOTEBOOK = notebooks.NOTEBOOKS / "your_data.ipynb"
-TYPES: dict[str, Any] = {
-    "data": FileOrHub | None,
-    "test": FileOrHub | None,
-    "labels": Names | None,
-    "text": Column,
-    "label": Column,
-    "budget": PositiveInteger | None,
-    "iterations": PositiveInteger | None,
-    "centred": YesOrNo,
-    "seed": PositiveInteger,
-}
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty store, and pictures that go nowhere."""
-    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    with mpl.rc_context({"backend": "agg"}):
-        yield tmp_path
+pytestmark = pytest.mark.usefixtures("place")
 
 
 def write(path: Path, rows: int = 20, *, seed: int = 0, **columns: Any) -> str:
@@ -61,8 +40,8 @@ def write(path: Path, rows: int = 20, *, seed: int = 0, **columns: Any) -> str:
 def experiment(place: Path, data: str, **parameters: Any) -> Experiment:
     """The notebook's second cell."""
     fixed = {"text": "text", "label": "label", "seed": 1, "profile": "tiny", "centred": False, "iterations": 1}
-    given = dict.fromkeys(TYPES) | fixed | {"out": str(place / "out"), "data": data} | parameters
-    return Experiment.from_parameters("your_data", given, tasks=["imdb"], **TYPES)
+    given = dict.fromkeys(YOUR_DATA) | fixed | {"out": str(place / "out"), "data": data} | parameters
+    return Experiment.from_parameters("your_data", given, tasks=["imdb"], **YOUR_DATA)
 
 
 def learn(one: Experiment) -> Path:

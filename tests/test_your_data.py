@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import papermill
 import pytest
 import torch
-from conftest import KEYWORDS, keyword_examples
+from conftest import KEYWORDS, YOUR_DATA, keyword_examples
 from datasets import ClassLabel, Dataset, Features, Value
 from sklearn.metrics import roc_auc_score
 
@@ -21,33 +19,14 @@ from sungen_lib import derivative, learn, reweight
 from sungen_lib.encode import Encoded
 from sungen_lib.lab import figures, notebooks, quality, your_data
 from sungen_lib.lab.experiment import Experiment
-from sungen_lib.lab.parameters import Column, FileOrHub, Names, ParameterError, PositiveInteger, YesOrNo
+from sungen_lib.lab.parameters import ParameterError
 from sungen_lib.learn import LearnedWeights
 from sungen_lib.texts import files
 from sungen_lib.texts.examples import DataError, DataMissing, Examples
 from sungen_lib.train import Diverged
 
 NOTEBOOK = notebooks.NOTEBOOKS / "your_data.ipynb"
-TYPES: dict[str, Any] = {
-    "data": FileOrHub | None,
-    "test": FileOrHub | None,
-    "labels": Names | None,
-    "text": Column,
-    "label": Column,
-    "budget": PositiveInteger | None,
-    "iterations": PositiveInteger | None,
-    "centred": YesOrNo,
-    "seed": PositiveInteger,
-}
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty store, and pictures that go nowhere."""
-    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    with mpl.rc_context({"backend": "agg"}):
-        yield tmp_path
+pytestmark = pytest.mark.usefixtures("place")
 
 
 def write(path: Path, rows: int = 40, *, seed: int = 0, **changes: Any) -> str:
@@ -66,14 +45,14 @@ def write(path: Path, rows: int = 40, *, seed: int = 0, **changes: Any) -> str:
 
 def experiment(**parameters: Any) -> Experiment:
     """The notebook's second cell."""
-    defaults = dict.fromkeys(TYPES) | {
+    defaults = dict.fromkeys(YOUR_DATA) | {
         "text": "text",
         "label": "label",
         "seed": 1,
         "profile": "tiny",
         "centred": False,
     }
-    return Experiment.from_parameters("your_data", defaults | parameters, tasks=["imdb"], **TYPES)
+    return Experiment.from_parameters("your_data", defaults | parameters, tasks=["imdb"], **YOUR_DATA)
 
 
 def run(place: Path, **parameters: Any) -> dict[str, Any]:
@@ -331,4 +310,4 @@ def test_the_summary_counts_what_is_there() -> None:
 
 
 def test_papermill_is_told_all_parameters() -> None:
-    assert {*TYPES, "profile", "data_dir", "device", "out"} == set(papermill.inspect_notebook(str(NOTEBOOK)))
+    assert {*YOUR_DATA, "profile", "data_dir", "device", "out"} == set(papermill.inspect_notebook(str(NOTEBOOK)))
