@@ -190,7 +190,9 @@ def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS)
         print(f"sungen_lib {options.command}: {reason[-1]}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as how:
-        print("\ninterrupted; finished runs are kept, and the same command continues from them", file=sys.stderr)
+        kept = "finished runs are kept, and the same command continues from them"
+        what = "run the same command again" if options.command == "weights" else kept
+        print(f"\ninterrupted; {what}", file=sys.stderr)
         return 143 if isinstance(how, Terminated) else 130
 
 

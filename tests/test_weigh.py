@@ -327,6 +327,10 @@ def test_nothing_is_written_where_there_are_no_sound_weights(tmp_path: Path, mon
     assert not (tmp_path / "out").exists()
 
 
+def interrupted(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
 def diverged(*_: Any, **__: Any) -> Any:
     raise Diverged("no good")
 
@@ -428,6 +432,9 @@ def test_the_command_s_status(
     assert not list(tmp_path.glob("*-weights"))
     monkeypatch.setattr(weigh, "learn_weights", diverged)
     assert command(mine, capsys=capsys) == (1, ["sungen_lib weights: no good"])
+    assert not list(tmp_path.glob("*-weights"))
+    monkeypatch.setattr(weigh, "learn_weights", interrupted)
+    assert command(mine, capsys=capsys) == (130, ["interrupted; run the same command again"])
     assert not list(tmp_path.glob("*-weights"))
 
 
