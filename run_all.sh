@@ -164,8 +164,8 @@ step ruff "$python" -m ruff check .
 step mypy "$python" -m mypy
 step pytest "$python" -m pytest -q -n 2 tests
 if compgen -G 'notebooks/*.ipynb' >/dev/null; then
-    # One after the other, since they share runs; a cell may take as long as its runs do.
-    step notebooks "$python" -m pytest -q --timeout=1800 --nbval-lax --nbval-current-env \
+    # Two at a time; runs that they share are computed once. A cell may take as long as its runs do.
+    step notebooks "$python" -m pytest -q -n 2 --dist loadfile --timeout=1800 --nbval-lax --nbval-current-env \
         --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 fi
 printf '\n%s' "$summary"
