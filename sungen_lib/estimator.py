@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class SunGenWeights(BaseEstimator):
-    """Learns one weight in [0, 1] for each labelled text; takes the parameters of ``learn_weights``.
+    """Learns one weight in [0, 1] for each labelled text; takes the main parameters of ``learn_weights``.
 
     ``tam``: the task model that learns the weights; by default one is chosen for the texts. ``settings``: fields of
     ``reweight.Bilevel`` by name. ``random_state``: an integer is ``learn_weights``'s seed; ``None`` or a

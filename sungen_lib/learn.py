@@ -116,7 +116,8 @@ def choose_outer_lr(texts: Examples, rates: Sequence[float], *, pilot: int = PIL
     """The rate with the lowest outer loss after ``pilot`` iterations (mean over the last three).
 
     Appendix F.2 chooses among 0.25, 0.1 and 0.01 by whether the outer loss falls steadily, judged by eye. Here, too,
-    only synthetic samples decide. ``settings`` are ``learn_weights``'s. Raises ``Diverged`` if every rate diverges.
+    only synthetic samples decide. ``settings`` are ``learn_weights``'s, but for
+    ``outer_lr``, ``iterations``, ``snapshots`` and ``checkpoint``. Raises ``Diverged`` if every rate diverges.
     """
     ends: dict[float, float] = {}
     reason = None
@@ -248,7 +249,7 @@ def _snapshots(tensors: dict[str, Tensor]) -> dict[int, np.ndarray]:
 def load_weights(path: str | Path) -> LearnedWeights:
     """The weights, snapshots and history that ``learn_weights(checkpoint=path)`` saved.
 
-    Raises ``ValueError`` if the file holds none.
+    Raises ``ValueError`` if the file holds none, ``FileNotFoundError`` if there is no file.
     """
     about, tensors = _read_checkpoint(path)
     history = [Iteration(**entry) for entry in about["history"]]

@@ -40,8 +40,8 @@ def weigh_file(
 
     ``weights.parquet`` (``idx``, ``weight``), ``clean`` in the file's own format (rows drawn by weight, ``budget`` of
     them in expectation, by default half), ``suspects.csv`` (lowest weights first). Columns and ``labels`` are those of
-    ``files.read``. Raises ``DataError``, ``DataMissing`` and ``OSError`` before anything is learned, ``Diverged``
-    before anything is written.
+    ``files.read``. Raises ``DataError``, ``DataMissing`` and ``OSError`` before anything is learned; before
+    anything is written ``Diverged``, and ``DataError`` if the file has changed meanwhile.
     """
     source, folder = Path(path), Path(out)
     version = storage.content_hash(source) if source.is_file() else None

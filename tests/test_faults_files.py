@@ -114,7 +114,7 @@ def test_a_file_that_changed_meanwhile_is_noticed(ending: str, change: str, tmp_
     rows_in(source, 6 if change == "sorted" else 2)
     if change == "gone":
         source.unlink()
-    with pytest.raises(DataError, match=rf"mine\{ending} has changed since it was read; run the notebook again$"):
+    with pytest.raises(DataError, match=rf"mine\{ending} has changed since it was read; start again$"):
         files.write_rows(target, source, np.array([3]), version=version)
     assert target.read_bytes() == before
 

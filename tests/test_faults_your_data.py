@@ -174,7 +174,7 @@ def test_a_file_that_changes_while_weights_are_learned_is_noticed(place: Path) -
     def sort() -> None:
         pd.read_csv(mine).sort_values("text").to_csv(mine, index=False)
 
-    with pytest.raises(DataError, match=r"mine\.csv has changed since it was read; run the notebook again$"):
+    with pytest.raises(DataError, match=r"mine\.csv has changed since it was read; start again$"):
         run(place, data=mine, before_saving=sort)
     left = {path.name for path in (place / "out" / "mine").iterdir() if not path.name.startswith("checkpoint-")}
     assert left == {"source.json"}

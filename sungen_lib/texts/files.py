@@ -203,7 +203,7 @@ def write_rows(target: str | Path, source: str | Path, rows: np.ndarray, *, vers
     if Path(target).exists() and storage.same_place(source, target):
         raise DataError(f"{target}: the rows come from this file; write them to another")
     if version is not None and not (source.is_file() and storage.content_hash(source) == version):
-        raise DataError(f"{source} has changed since it was read; run the notebook again")
+        raise DataError(f"{source} has changed since it was read; start again")
     if suffix(source) == ".parquet":
         table = _table(source).take(pa.array(rows))
         with atomic_path(target) as temporary:
