@@ -132,6 +132,8 @@ def _weights(options: argparse.Namespace) -> int:
 
     warnings.formatwarning = lambda message, *_, **__: f"sungen_lib weights: {message}\n"  # without a line of code
     out = options.out or Path(f"{options.file.stem.partition('.')[0]}-weights").absolute()
+    if options.out is None and (out / "weights.parquet").exists():  # maybe those of another file of this name
+        raise ValueError(f"{out} holds earlier results; move them, or name the folder to write to with --out")
     given = {name: getattr(options, name) for name in ("text", "label", "labels", "budget", "seed")}
     print(weigh_file(options.file, out, progress="weights", **given))
     print(f"weights.parquet, suspects.csv and the cleaned file are in {out}")

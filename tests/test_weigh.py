@@ -448,3 +448,16 @@ def test_label_names_on_the_command_line(
     arguments = ["mine.data.jsonl", "--text", "t", "--label", "y", "--labels", "bad", "good"]
     assert command(*arguments, capsys=capsys)[0] == 0
     assert {row["label"] for row in suspects_of(tmp_path / "mine-weights")} == {"bad", "good"}
+
+
+def test_two_files_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "train.csv", frame(noisy()[0]))
+    assert command("a/train.csv", capsys=capsys)[0] == 0
+    kept = (tmp_path / "train-weights" / "weights.parquet").read_bytes()
+    status, lines = command("b/train.csv", capsys=capsys)
+    assert status == 1 and len(lines) == 1 and "train-weights holds earlier results; move them" in lines[0]
+    assert (tmp_path / "train-weights" / "weights.parquet").read_bytes() == kept
+    assert command("b/train.csv", "--out", "train-weights", capsys=capsys)[0] == 0
