@@ -12,8 +12,6 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -27,9 +25,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sungen_lib.encode import Batch, encode, sorted_batches
-from sungen_lib.storage import SEAL, atomic_path, is_lfs_pointer, set_aside, store_root
+from sungen_lib.storage import SEAL, atomic_path, locked, set_aside, store_root
 from sungen_lib.texts import plms, wheels
-from sungen_lib.texts.examples import DataMissing, Examples
+from sungen_lib.texts.examples import Examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -130,12 +128,13 @@ class Embedder:
         """
         place = store_root() / "vectors" / f"{self._name(texts)}.safetensors"
         found = _stored(place)
-        if found is None:
-            found = self._embed(texts, device)
-            if not bool(torch.isfinite(found).all()):
-                raise ValueError(f"the encoder {self.path!r} makes vectors that are not finite; its weights are bad")
-            with atomic_path(place) as temporary:
-                save_file({"vectors": found}, temporary, {SEAL: _seal(found)})
+        if found is None:  # stored vectors need no lock: the store may be read-only
+            with locked(store_root() / "locks" / f"vectors-{place.stem}"):
+                found = _stored(place)  # another process may have embedded the texts meanwhile
+                if found is None:
+                    found = self._embed(texts, device)
+                    with atomic_path(place) as temporary:
+                        save_file({"vectors": found}, temporary, {SEAL: _seal(found)})
         labels = torch.as_tensor(texts.labels, device=device)
         return Vectors(found.to(device), labels, len(texts.label_names))
 
@@ -157,7 +156,7 @@ class Embedder:
         from transformers import AutoConfig
 
         name, revision = plms.pretrained(self.path)
-        with _one_sentence(self.path):
+        with plms.loading("encoder", self.path, ValueError):
             config: PreTrainedConfig = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
             return config
 
@@ -173,6 +172,8 @@ class Embedder:
         hidden = len(batches) < 8 or bool(os.environ.get("TQDM_DISABLE"))
         for rows in tqdm(batches, desc="embedding", unit="batch", leave=False, disable=hidden):
             result[torch.as_tensor(rows)] = _means(model, data.batch(rows)).float().cpu()
+        if not bool(torch.isfinite(result).all()):
+            raise ValueError(f"the encoder {self.path!r} makes vectors that are not finite; its weights are bad")
         return result
 
 
@@ -214,9 +215,7 @@ def _encoder(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
     disable_progress_bar()  # the bar for reading the weights, which takes a moment
     name, revision = plms.pretrained(path)
-    with _one_sentence(path):
-        if any(is_lfs_pointer(file) for file in Path(name).glob("*.safetensors")):
-            raise ValueError("its weights are a Git LFS pointer, not the file itself; fetch it (git lfs pull)")
+    with plms.loading("encoder", path, ValueError):
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
         if plms.has_no_words(tokenizer):
             raise ValueError("save its tokenizer beside it")
@@ -231,18 +230,6 @@ def _encoder(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         if missing := sorted(key for key in loaded["missing_keys"] if "pooler" not in key):
             raise ValueError(f"its weights lack {missing[0]}, which would be random numbers")
     return model, tokenizer
-
-
-@contextmanager
-def _one_sentence(path: str) -> Iterator[None]:
-    """Turn what transformers raises for a model that cannot be loaded into a ``ValueError`` of one sentence."""
-    try:
-        yield
-    except DataMissing:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"no encoder could be loaded from {path!r}: {reason}") from None
 
 
 def _seal(vectors: Tensor) -> str:

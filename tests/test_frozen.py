@@ -331,7 +331,7 @@ def _cut(folder: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "an LFS pointer": (_pointer, "its weights are a Git LFS pointer, not the file itself; fetch it"),
+    "an LFS pointer": (_pointer, "model.safetensors is a Git LFS pointer, not the file itself; fetch it"),
     "a pickle": (_pickle, "model.safetensors"),
     "code of its own": (_remote_code, "contains custom code"),
     "no tokenizer": (_without_tokenizer, "tokenizer"),

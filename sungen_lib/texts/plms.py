@@ -69,7 +69,9 @@ def loading(what: str, name: str, kind: type[Exception]) -> Iterator[None]:
             if is_lfs_pointer(file):
                 raise ValueError(f"{file.name} is a Git LFS pointer, not the file itself; fetch it (git lfs pull)")
         yield
-    except (OSError, ValueError, SafetensorError) as error:
+    except DataMissing:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise kind(f"no {what} could be loaded from {name!r}: {reason}") from None
 
