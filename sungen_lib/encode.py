@@ -169,9 +169,7 @@ class Encoded:
     def with_labels(self, labels: np.ndarray) -> Encoded:
         """The same texts with other labels, (N,) int64."""
         tensor = torch.as_tensor(np.asarray(labels, dtype=np.int64), device=self.device)
-        return Encoded(
-            self.flat, self.segments, self.starts, self.lengths, tensor, self.sizes, self.classes, self.pad
-        )
+        return Encoded(self.flat, self.segments, self.starts, self.lengths, tensor, self.sizes, self.classes, self.pad)
 
 
 def encode(

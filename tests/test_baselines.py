@@ -304,9 +304,7 @@ def test_unsupervised_weight_by_hand() -> None:
 
 
 def test_targets_after_two_epochs_by_hand() -> None:
-    trainer = temporal_ensembling.EnsemblingTrainer(
-        model(), keyword_set(2), lr=0.01, batch_size=2, precision="float32"
-    )
+    trainer = temporal_ensembling.EnsemblingTrainer(model(), keyword_set(2), lr=0.01, batch_size=2, precision="float32")
     trainer.outputs.copy_(torch.tensor([[0.8, 0.2], [0.1, 0.9]]))
     trainer.accumulate(0.6, finished=1)
     torch.testing.assert_close(trainer.targets, torch.tensor([[0.8, 0.2], [0.1, 0.9]]))  # 0.4 z / (1 - 0.6)

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from sungen_lib import embedded
-from sungen_lib.lab import execution, figures, sources, stages, tables, tidying
+from sungen_lib.lab import execution, figures, results, sources, stages, tables, tidying
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.parameters import ParameterError
 from sungen_lib.lab.specs import REVISIONS, Data, Gold, Run, Spec, Synthetic, Weights, identify
@@ -36,6 +36,7 @@ PARAMETERS = {"profile": "tiny", "tasks": ["imdb"], "seeds": [1], "data_dir": No
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
     sources.load.cache_clear()
+    stages._trained_once.cache_clear()
     return tmp_path / "store"
 
 
@@ -202,6 +203,27 @@ def test_learn_weights_cannot_see_test_labels(store: Path, monkeypatch: pytest.M
     one = experiment()
     execution.execute([one.methods.sungen("imdb", "lstm", 1)], jobs=1, progress=None)
     assert events == ["load synthetic", "learn", "load synthetic", "load test", "evaluate"]
+
+
+def test_tasks_that_share_their_texts_are_trained_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = experiment()
+    trainings, train = [], stages.epochs
+
+    def counted(*args, **settings):
+        trainings.append(settings["seed"])
+        return train(*args, **settings)
+
+    monkeypatch.setattr(stages, "epochs", counted)
+    rows = {"ZeroGen": (partial(one.methods.zerogen, tam="lstm"), [1, 2])}
+    specs = results.grid(rows, ["imdb", "sst2"]).all()
+    together = execution.execute(specs, jobs=1, progress=None)
+    assert trainings == [1, 2]
+    for spec in specs:
+        stages._trained_once.cache_clear()
+        place = store / "alone" / identify(spec)
+        place.mkdir(parents=True)
+        assert stages.STAGES[Run](spec, place, None)["loss"] == together[spec].metrics["loss"]
+    assert trainings == [1, 2, 1, 1, 2, 2]
 
 
 def test_a_diverged_run_is_an_outcome_not_an_accuracy(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -380,9 +380,7 @@ def test_planted_flips_follow_the_transition(noise: str) -> None:
     counts = np.zeros((4, 4))
     np.add.at(counts, (clean.labels, noisy.labels), 1e-4)
     assert counts == pytest.approx(transition, abs=0.02)  # four standard deviations of a share of 10,000
-    assert noisy.texts == clean.texts and not np.array_equal(
-        with_noise(clean, transition, seed=1).labels, noisy.labels
-    )
+    assert noisy.texts == clean.texts and not np.array_equal(with_noise(clean, transition, seed=1).labels, noisy.labels)
 
 
 def test_noisy_gold_is_the_same_rows_with_other_labels(store: Path) -> None:

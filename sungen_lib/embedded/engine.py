@@ -75,7 +75,9 @@ class Grammar:
                 if name not in self.lexicon and f"{name}+" not in self.lexicon and not name.startswith("the_"):
                     raise ValueError(f"rule {symbol!r} uses {name!r}, which has no rule")
 
-    def draw(self, symbol: str, rng: Random, source: Source, sign: str = "", given: Mapping[str, str] | None = None) -> str:
+    def draw(
+        self, symbol: str, rng: Random, source: Source, sign: str = "", given: Mapping[str, str] | None = None
+    ) -> str:
         """A raw expansion of ``symbol``; slots named in ``given`` are filled from there."""
         if given and symbol in given:
             return given[symbol]
@@ -91,7 +93,9 @@ class Grammar:
                 out.append(self.draw(slot, rng, source, _FLIP[sign] if flips else sign, given))
         return "".join(out)
 
-    def text(self, symbol: str, rng: Random, source: Source, sign: str = "", given: Mapping[str, str] | None = None) -> str:
+    def text(
+        self, symbol: str, rng: Random, source: Source, sign: str = "", given: Mapping[str, str] | None = None
+    ) -> str:
         """An expansion of ``symbol`` as finished text."""
         return finish(self.draw(symbol, rng, source, sign, given))
 

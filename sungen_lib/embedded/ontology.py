@@ -61,7 +61,6 @@ RULES = {
         | Rubrica | Sylvana | Telema | Vireola""",
     "epithet": "alba | robusta | minor | vulgaris | montana | elegans | nigra | gracilis | pallida | borealis | maxima | saxatilis",
     "person": "{first} {last}",
-
     "company_name": "{last} and {last} | {mood} {noun} Group | {last} Brothers | {town} Industries | {last} Holdings",
     "school_name": "{town} {school_kind} | {last} {school_kind} | {school_kind} of {town} | St. {first}'s {school_kind}",
     "school_kind": "University | College | Academy | High School | Institute",
@@ -154,6 +153,7 @@ _CLASS = {word.lower(): label for label, key in enumerate(_KEYS) for word in GRA
 _HEAD = phrases(_SINGULAR)
 _IS_A = re.compile(r"\b(?:is|was) an? ")
 
+
 def draw(task: str, rng: Random, source: Source, label: int) -> tuple[str, str]:
     """("", encyclopaedia line) of class ``label``, 0..13 in the task's order."""
     key = _KEYS[label]
@@ -170,6 +170,7 @@ def draw(task: str, rng: Random, source: Source, label: int) -> tuple[str, str]:
     given["line"] = GRAMMAR.draw(f"{key}_line", rng, source, given=given)
     given["more"] = GRAMMAR.draw("more_person" if person else "more", rng, source)
     return "", finish(GRAMMAR.draw("entry", rng, source, given=given))
+
 
 def judge(context: str, text: str) -> int:
     """The class of the first thing the text says its subject is, 0..13; -1 if it says none."""

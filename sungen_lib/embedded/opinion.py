@@ -92,7 +92,9 @@ class Reader:
     def score(self, clause: str, absolute: bool = False) -> int:
         """Positive minus negative phrases in one lower-cased clause, negated ones flipped; ``absolute``: their number."""
         found = self._polar.findall(_EMPHASIS.sub("", clause).replace("  ", " "))
-        return sum(1 if absolute else -self._sign[phrase] if negator else self._sign[phrase] for negator, phrase in found)
+        return sum(
+            1 if absolute else -self._sign[phrase] if negator else self._sign[phrase] for negator, phrase in found
+        )
 
     def on_topic(self, text: str) -> bool:
         """Whether ``text`` is about the domain at all."""

@@ -68,7 +68,9 @@ def build_tokenizer(lines: list[str]) -> PreTrainedTokenizerFast:
     split = pre_tokenizers.Split(Regex(PIECE), "isolated")
     counts = Counter(piece for line in lines for piece, _ in split.pre_tokenize_str(line))
     ranked = sorted(counts, key=lambda piece: (-counts[piece], piece))[: VOCABULARY - len(SPECIALS)]
-    tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate((*SPECIALS, *ranked))}, unk_token="<unk>"))
+    tokenizer = Tokenizer(
+        models.WordLevel({piece: i for i, piece in enumerate((*SPECIALS, *ranked))}, unk_token="<unk>")
+    )
     tokenizer.pre_tokenizer = split
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(

@@ -43,7 +43,10 @@ RULES = movies.RULES | {
 }
 
 GRAMMAR = Grammar(RULES)
-READER = Reader(movies.GRAMMAR, [*GRAMMAR.words("one", "many", "genre"), *"film movie picture sequel remake scenes performance".split()])
+READER = Reader(
+    movies.GRAMMAR,
+    [*GRAMMAR.words("one", "many", "genre"), *"film movie picture sequel remake scenes performance".split()],
+)
 _EVENTS = phrases(
     [
         *GRAMMAR.words("event", "turn"),

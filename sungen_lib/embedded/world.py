@@ -96,9 +96,7 @@ def gold(task: str, split: str, rows: int, seed: int = 0) -> Examples:
     return Examples.of(texts, labels, spec.labels)
 
 
-def _fresh_gold(
-    task: str, part: int, rng: Random, label: int, seen: dict[tuple[str, str], int]
-) -> tuple[str, str]:
+def _fresh_gold(task: str, part: int, rng: Random, label: int, seen: dict[tuple[str, str], int]) -> tuple[str, str]:
     """A text (with its first text, for a pair) that belongs to split number ``part`` and is not in ``seen``."""
     while True:
         context, text = _draw(task, rng, "gold", label)

@@ -40,6 +40,7 @@ TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT", "bag": "bag", "frozen": "Min
 class ParameterError(OneSentence, ValueError):
     """A notebook parameter that cannot be used; one sentence that names it and the remedy."""
 
+
 # --- building blocks ------------------------------------------------------------------------------------------------
 
 

@@ -35,8 +35,10 @@ class Grid:
     without_model: list[Run] = field(default_factory=list)
 
     def all(self) -> list[Run]:
-        """Every run of the grid."""
-        return [spec for specs in self.specs.values() for spec in specs]
+        """Every run of the grid; those of one row and seed, which may share their training, one after the other."""
+        rows = dict.fromkeys(row for row, _ in self.specs)
+        by_row = [[specs for (name, _), specs in self.specs.items() if name == row] for row in rows]
+        return [spec for tasks in by_row for same_seed in zip(*tasks, strict=True) for spec in same_seed]
 
 
 def grid(rows: Mapping[str, tuple[MakeRun, Sequence[int]]], task_names: Sequence[str]) -> Grid:
@@ -74,9 +76,7 @@ def _why_missing(tam: TamConfig | None) -> str | None:
 # --- cells ------------------------------------------------------------------------------------------------------------
 
 
-def cells(
-    grid: Grid, records: Mapping[Spec, Record], *, profile: Profile, data_dir: str | None = None
-) -> list[Cell]:
+def cells(grid: Grid, records: Mapping[Spec, Record], *, profile: Profile, data_dir: str | None = None) -> list[Cell]:
     """One measured cell for each row and task of ``grid``."""
     return [
         measured(row, column_of(task), [records[spec] for spec in specs], scale=scale(specs[0], profile, data_dir))
@@ -106,7 +106,7 @@ def column_of(task: str) -> str:
 
 
 def scale(spec: Run, profile: Profile, data_dir: str | None = None) -> Scale:
-    """"demo", or "paper" where task, source, sizes and TAM are the paper's, else "other"."""
+    """ "demo", or "paper" where task, source, sizes and TAM are the paper's, else "other"."""
     if profile.demo:
         return "demo"
     if tasks.is_file(spec.test.task):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,27 +125,44 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
         return _prompt(spec, place, data_dir)
     if spec.tam is None:
         return _linear(spec, place, data_dir)
-    tam, weights = spec.tam, _mean_weights(spec)
-    rows = _rows(spec, data_dir, weights)
-    prepared = tam.prepare(rows, seed=spec.seed, device=spec.device)
+    assert spec.train is not None
 
-    def test() -> Samples:
+    def test(trained: Prepared) -> Samples:
         # Called only once training is over, or between the epochs of a run that asks for a curve.
-        return tam.encode(load(spec.test, data_dir), prepared.tokenizer, device=spec.device)
+        assert spec.tam is not None
+        return spec.tam.encode(load(spec.test, data_dir), trained.tokenizer, device=spec.device)
 
-    curve = []
-    for epoch in _training(spec, tam, prepared, rows, weights):
-        entry = asdict(epoch)
-        if spec.curve:
-            entry["test_accuracy"] = evaluate(prepared.model, test()).accuracy
-        curve.append(entry)
-    test_set = test()
-    result = evaluate(prepared.model, test_set)
+    def accuracy(trained: Prepared) -> dict[str, float]:
+        return {"test_accuracy": evaluate(trained.model, test(trained)).accuracy}
+
+    if spec.curve:
+        trained, rows, curve = _trained(spec, data_dir, accuracy)
+    else:
+        trained, rows, curve = _trained_once(replace(spec, method="", test=spec.train), data_dir)
+    test_set = test(trained)
+    result = evaluate(trained.model, test_set)
     _save_correct(place, result.correct)
-    metrics = {"accuracy": result.accuracy, "loss": result.loss, "rows": len(rows), "curve": curve}
+    metrics = {"accuracy": result.accuracy, "loss": result.loss, "rows": rows, "curve": curve}
     if isinstance(spec.test, Synthetic):
-        metrics["robust_loss"] = evaluate(prepared.model, test_set, loss=LOSSES["rce"]).loss
+        metrics["robust_loss"] = evaluate(trained.model, test_set, loss=LOSSES["rce"]).loss
     return metrics
+
+
+def _trained(
+    spec: Run, data_dir: str | None, measure: Callable[[Prepared], dict[str, float]] | None = None
+) -> tuple[Prepared, int, list[dict[str, Any]]]:
+    """The trained TAM, the number of its training rows, and a line an epoch, with what ``measure`` says after it."""
+    assert spec.tam is not None
+    weights = _mean_weights(spec)
+    rows = _rows(spec, data_dir, weights)
+    prepared = spec.tam.prepare(rows, seed=spec.seed, device=spec.device)
+    epochs = _training(spec, spec.tam, prepared, rows, weights)
+    curve = [asdict(epoch) | (measure(prepared) if measure else {}) for epoch in epochs]
+    return prepared, len(rows), curve
+
+
+# Tasks that share their texts differ only in the test set, and follow one another in a table (``Grid.all``).
+_trained_once = lru_cache(maxsize=1)(_trained)
 
 
 def _mean_weights(spec: Run) -> np.ndarray | None:

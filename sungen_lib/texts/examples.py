@@ -71,9 +71,7 @@ class Examples:
         return len(self.texts)
 
     def __repr__(self) -> str:
-        counts = ", ".join(
-            f"{name}: {int((self.labels == k).sum()):,}" for k, name in enumerate(self.label_names)
-        )
+        counts = ", ".join(f"{name}: {int((self.labels == k).sum()):,}" for k, name in enumerate(self.label_names))
         return f"Examples({len(self):,} {'pairs' if self.pairs else 'texts'}; {counts})"
 
     def _repr_html_(self) -> str:

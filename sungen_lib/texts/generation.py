@@ -197,9 +197,7 @@ def generate(
         return _interleaved(_collected(_shards(make, place), task, rows, report), task)
 
 
-def _collected(
-    shards: Iterator[list[_Row]], task: Task, rows: int, report: Callable[[int], None]
-) -> list[list[_Row]]:
+def _collected(shards: Iterator[list[_Row]], task: Task, rows: int, report: Callable[[int], None]) -> list[list[_Row]]:
     """Rows by label, ``rows`` in all, no text twice; calls ``report`` after each shard with the number of new rows."""
     wanted = [rows // task.classes + (label < rows % task.classes) for label in range(task.classes)]
     found: list[list[_Row]] = [[] for _ in wanted]

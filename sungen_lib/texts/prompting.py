@@ -21,6 +21,7 @@ from sungen_lib.texts.tasks import Task, fill
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+
 def prompted_tokens(
     task: Task, data: Examples, label: int, tokenizer: PreTrainedTokenizerBase, limit: int
 ) -> list[list[int]]:

@@ -148,9 +148,7 @@ def _pair(
 
 
 _ALL = (
-    _movie(
-        "imdb", "IMDb", Hub("stanfordnlp/imdb", None, "train", "test", ("text",), ("neg", "pos")), 25_000, 25_000
-    ),
+    _movie("imdb", "IMDb", Hub("stanfordnlp/imdb", None, "train", "test", ("text",), ("neg", "pos")), 25_000, 25_000),
     _movie("sst2", "SST-2", Hub("SetFit/sst2", None, "train", "test", ("text",), POLARITY), 6_920, 1_821),
     _movie(
         "rotten_tomatoes",
