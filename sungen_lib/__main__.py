@@ -65,6 +65,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
     for command in (run, plan):
         command.add_argument("--profile", choices=PROFILES, default="embedded", help="sizes and sources (embedded)")
         command.add_argument("--data", type=_folder, metavar="DIR", help="data folder, <task>/<source>/<split>.jsonl")
+        command.add_argument(
+            "--encoder", metavar="NAME", help="fine-tuned instead of DistilBERT: minilm-l6, a folder or a hub id"
+        )
     refresh = commands.add_parser("refresh", help="execute the committed notebooks in place, with their defaults")
     for command in (run, plan, refresh):
         command.add_argument(
@@ -145,7 +148,8 @@ def _notebooks(options: argparse.Namespace, notebooks: Path, store: Path) -> int
     if options.command == "refresh":
         return int(refresh(notebooks, store=store, only=options.only) > 0)
     chosen = select(notebooks, options.only)
-    parameters = {"profile": options.profile, "data_dir": options.data and str(options.data)}
+    encoder = _model(options.encoder)
+    parameters = {"profile": options.profile, "data_dir": options.data and str(options.data), "encoder": encoder}
     if options.command == "plan" or options.dry_run:
         from sungen_lib.lab import plan
 
@@ -160,8 +164,13 @@ def _notebooks(options: argparse.Namespace, notebooks: Path, store: Path) -> int
     if options.ray:
         os.environ["SUNGEN_STORE"] = str(store)
         suite.ahead(chosen, parameters, options.ray)
-    given = {"profile": options.profile, "data_dir": options.data, "only": options.only}
+    given = {"profile": options.profile, "data_dir": options.data, "encoder": encoder, "only": options.only}
     return int(suite.run(notebooks, out=options.out, store=store, **given) > 0)
+
+
+def _model(name: str | None) -> str | None:
+    """A folder by its absolute path, because notebooks run elsewhere; any other name as it is."""
+    return str(Path(name).absolute()) if name and Path(name).is_dir() else name
 
 
 def _unusable(options: argparse.Namespace, store: Path) -> str | None:

@@ -205,6 +205,21 @@ def test_learn_weights_cannot_see_test_labels(store: Path, monkeypatch: pytest.M
     assert events == ["load synthetic", "learn", "load synthetic", "load test", "evaluate"]
 
 
+@pytest.mark.parametrize(
+    ("encoder", "title"),
+    [
+        (None, "DistilBERT"),
+        ("distilbert/distilbert-base-uncased", "DistilBERT"),
+        ("minilm-l6", "MiniLM-L6"),
+        ("FacebookAI/roberta-base@main", "roberta-base"),
+    ],
+)
+def test_rows_name_the_encoder_that_ran(encoder: str | None, title: str) -> None:
+    one = experiment(encoder=encoder)
+    assert one.title("distilbert") == title
+    assert (one.title("lstm"), one.title("frozen")) == ("LSTM", "MiniLM-L6 (frozen)")
+
+
 def test_tasks_that_share_their_texts_are_trained_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
     trainings, train = [], stages.epochs

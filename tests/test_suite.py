@@ -106,6 +106,19 @@ def test_selection_by_name_or_stem(tmp_path: Path) -> None:
         notebooks.select(tmp_path, ["table01", "table9"])
 
 
+def test_the_encoder_goes_to_the_notebooks_that_train_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = world.root / "my-encoder"
+    folder.mkdir()
+    monkeypatch.chdir(world.root)
+    monkeypatch.setenv("SUNGEN_STORE", str(world.store))
+    told = 'from pathlib import Path; Path(out).mkdir(exist_ok=True); Path(out, "told").write_text(encoder)'
+    write_notebook(world.notebook, told, parameters=PARAMETERS + "encoder = None\n")
+    write_notebook(world.notebooks / "theory.ipynb", "assert 'encoder' not in globals()")
+    options = ["run", "--encoder", folder.name, "--out", str(world.out)]
+    assert command_line.main(options, notebooks=world.notebooks) == 0
+    assert (world.out / "told").read_text() == str(folder)
+
+
 def test_nothing_changed_means_nothing_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     write_notebook(world.notebook, TABLE)
     committed = world.notebook.read_bytes()

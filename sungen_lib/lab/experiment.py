@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from sungen_lib.lab import execution, figures, parameters, profiles, results, tables, tidying
 from sungen_lib.lab.methods import Methods
-from sungen_lib.lab.parameters import ParameterError
+from sungen_lib.lab.parameters import TAMS, ParameterError
 from sungen_lib.lab.profiles import Profile
 from sungen_lib.lab.provenance import provenance
 from sungen_lib.lab.results import Grid, MakeRun
@@ -25,6 +25,7 @@ from sungen_lib.lab.task_data import TaskData
 from sungen_lib.learn import LearnedWeights
 from sungen_lib.paper import verdicts
 from sungen_lib.paper.cells import Cell
+from sungen_lib.texts import plms
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,13 @@ class Experiment:
     def seeds(self, tam: str) -> tuple[int, ...]:
         """The seeds asked for, else the profile's for this TAM."""
         return self.chosen_seeds or self.profile.seeds(tam)
+
+    def title(self, tam: str) -> str:
+        """The TAM's name in tables, where only the paper's encoder is called DistilBERT."""
+        path = self.profile.tam(tam).path
+        if path is None or path == profiles.PAPER_DISTILBERT.path:
+            return TAMS[tam]
+        return plms.title(path) + (" (frozen)" if tam == "frozen" else "")
 
     def grid(self, rows: Mapping[str, tuple[MakeRun, Sequence[int]]]) -> Grid:
         """Every row of a table on every task, with the row's seeds, as specs; what cannot run, with its reason."""

@@ -33,8 +33,8 @@ from sungen_lib.texts import files, plms, tasks
 from sungen_lib.texts.examples import OneSentence
 
 T = TypeVar("T")
-# Names in parameters, and in tables.
-TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT", "bag": "bag", "frozen": "MiniLM-L6 (frozen)"}
+# Names in parameters, and in tables (``Experiment.title``, which knows other encoders).
+TAMS = {"lstm": "LSTM", "distilbert": "DistilBERT", "bag": "bag", "frozen": "frozen"}
 
 
 class ParameterError(OneSentence, ValueError):

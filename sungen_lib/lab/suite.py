@@ -41,6 +41,7 @@ def run(
     store: Path,
     profile: str = "embedded",
     data_dir: Path | None = None,
+    encoder: str | None = None,
     only: Sequence[str] = (),
 ) -> int:
     """Bring every selected notebook's tables up to date, print a line for each; how many failed.
@@ -51,6 +52,8 @@ def run(
     parameters = {"profile": profile, "out": str(out)}
     if data_dir is not None:
         parameters["data_dir"] = str(data_dir.resolve())
+    if encoder is not None:
+        parameters["encoder"] = encoder
     about = {"package": _package_hash(), "parameters": parameters, "data": _data_hash(data_dir)}
     started, results = time.monotonic(), Counter[str]()
     for notebook in select(notebooks, only):

@@ -40,6 +40,13 @@ def identity(name: str) -> str:
     return f"@{content}" if base and Path(base).is_absolute() else name
 
 
+def title(name: str) -> str:
+    """The model's name in tables: of a wheel its title, of a folder or a hub id the last part."""
+    if wheels.is_wheel(name):
+        return wheels.WHEELS[name].title
+    return Path(name.rpartition("@")[0] or name).name
+
+
 def content_hash(folder: str | Path) -> str:
     """A hash of the names and contents of the folder's files: the same model elsewhere has the same hash."""
     files = sorted(path for path in Path(folder).iterdir() if path.is_file())
