@@ -19,7 +19,7 @@ from sungen_lib.texts import wheels
 from sungen_lib.texts.examples import Examples
 
 ENCODER = "minilm-l6"
-STEPS = {"frozen": 24, "lstm": 60}  # least training steps of the inner loop; with fewer a TAM learns only label counts
+STEPS = {"frozen": 24, "lstm": 60, "bag": 60}  # least inner training steps; with fewer a TAM only counts labels
 APART = 0.5  # share of the weights' variance between labels above which they say little beyond the label,
 CLOSE = 0.9  # unless the labels' mean weights differ by less than this factor: then they do no harm
 
@@ -36,12 +36,13 @@ def fitting(texts: Examples) -> tuple[TamConfig, dict[str, Any]]:
         title = wheels.WHEELS[ENCODER].title
         warnings.warn(f"{title} is not available ({why}); learning weights with a small LSTM", stacklevel=3)
         config = TamConfig("lstm", embedding=48, hidden=48, lr=1e-2, batch_size=16)
-        return _with_steps(config, len(texts)), {"balanced": True, "iterations": 15}
+        return with_steps(config, len(texts)), {"balanced": True, "iterations": 15}
     config = TamConfig("frozen", path=ENCODER, hidden=0, max_length=256, lr=4e-2, batch_size=128, inner_epochs=2)
-    return _with_steps(config, len(texts)), {"balanced": True, "iterations": 20}
+    return with_steps(config, len(texts)), {"balanced": True, "iterations": 20}
 
 
-def _with_steps(config: TamConfig, rows: int) -> TamConfig:
+def with_steps(config: TamConfig, rows: int) -> TamConfig:
+    """``config`` with as many inner epochs as its kind needs on ``rows`` texts (``STEPS``)."""
     an_epoch = math.ceil(rows / config.batch_size)
     return replace(config, inner_epochs=max(config.inner_epochs, math.ceil(STEPS[config.kind] / an_epoch)))
 

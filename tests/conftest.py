@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: a test never waits for the hub
 
@@ -20,7 +19,6 @@ from tokenizers.pre_tokenizers import Punctuation, Sequence, WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from sungen_lib.encode import Encoded, Vocabulary, encode
-from sungen_lib.lab.parameters import Column, FileOrHub, Names, PositiveInteger, YesOrNo
 from sungen_lib.texts.examples import Examples
 
 settings.register_profile("suite", deadline=None)  # a busy machine is not a failure
@@ -29,17 +27,6 @@ torch.set_num_threads(1)  # results are compared to the bit, and xdist runs the 
 
 KEYWORDS = ("awful", "superb", "boxing", "orbit")
 FILLER = tuple(f"word{i}" for i in range(20))
-YOUR_DATA: dict[str, Any] = {  # the parameters of notebooks/your_data.ipynb
-    "data": FileOrHub | None,
-    "test": FileOrHub | None,
-    "labels": Names | None,
-    "text": Column,
-    "label": Column,
-    "budget": PositiveInteger | None,
-    "iterations": PositiveInteger | None,
-    "centred": YesOrNo,
-    "seed": PositiveInteger,
-}
 
 
 def keyword_examples(n: int, *, classes: int = 2, seed: int = 0, pairs: bool = False, filler: int = 8) -> Examples:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import KEYWORDS, YOUR_DATA, keyword_examples
+from conftest import KEYWORDS, keyword_examples
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
@@ -39,9 +39,17 @@ def write(path: Path, rows: int = 20, *, seed: int = 0, **columns: Any) -> str:
 
 def experiment(place: Path, data: str, **parameters: Any) -> Experiment:
     """The notebook's second cell."""
-    fixed = {"text": "text", "label": "label", "seed": 1, "profile": "tiny", "centred": False, "iterations": 1}
-    given = dict.fromkeys(YOUR_DATA) | fixed | {"out": str(place / "out"), "data": data} | parameters
-    return Experiment.from_parameters("your_data", given, tasks=["imdb"], **YOUR_DATA)
+    fixed = {
+        "text": "text",
+        "label": "label",
+        "seed": 1,
+        "profile": "tiny",
+        "tam": "lstm",
+        "centred": False,
+        "iterations": 1,
+    }
+    given = dict.fromkeys(your_data.PARAMETERS) | fixed | {"out": str(place / "out"), "data": data} | parameters
+    return Experiment.from_parameters("your_data", given, tasks=["imdb"], **your_data.PARAMETERS)
 
 
 def learn(one: Experiment) -> Path:
@@ -60,7 +68,7 @@ def run(place: Path, *, before_saving: Any = None, **parameters: Any) -> dict[st
                 before_saving()
             exec("".join(cell["source"]), names)
             if "parameters" in cell["metadata"].get("tags", ()):
-                names |= {"profile": "tiny", "out": str(place / "out"), "iterations": 1} | parameters
+                names |= {"profile": "tiny", "tam": "lstm", "out": str(place / "out"), "iterations": 1} | parameters
     return names
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pandas as pd
 import papermill
 import pytest
 import torch
-from conftest import KEYWORDS, YOUR_DATA, keyword_examples
+from conftest import KEYWORDS, keyword_examples
 from datasets import ClassLabel, Dataset, Features, Value
 from sklearn.metrics import roc_auc_score
+from transformers import DistilBertConfig, DistilBertForSequenceClassification, TrainingArguments
 
-from sungen_lib import derivative, learn, reweight
+from sungen_lib import choice, derivative, learn, reweight
 from sungen_lib.encode import Encoded
 from sungen_lib.lab import figures, notebooks, quality, your_data
 from sungen_lib.lab.experiment import Experiment
@@ -45,14 +47,15 @@ def write(path: Path, rows: int = 40, *, seed: int = 0, **changes: Any) -> str:
 
 def experiment(**parameters: Any) -> Experiment:
     """The notebook's second cell."""
-    defaults = dict.fromkeys(YOUR_DATA) | {
+    defaults = dict.fromkeys(your_data.PARAMETERS) | {
         "text": "text",
         "label": "label",
         "seed": 1,
+        "tam": "lstm",
         "profile": "tiny",
         "centred": False,
     }
-    return Experiment.from_parameters("your_data", defaults | parameters, tasks=["imdb"], **YOUR_DATA)
+    return Experiment.from_parameters("your_data", defaults | parameters, tasks=["imdb"], **your_data.PARAMETERS)
 
 
 def run(place: Path, **parameters: Any) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def run(place: Path, **parameters: Any) -> dict[str, Any]:
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), names)
             if "parameters" in cell["metadata"].get("tags", ()):
-                names |= {"profile": "tiny", "out": str(place / "out")} | parameters
+                names |= {"profile": "tiny", "tam": "lstm", "out": str(place / "out")} | parameters
     return names
 
 
@@ -85,7 +88,7 @@ def test_an_own_file_gets_weights_and_a_subset(ending: str, place: Path, capsys:
 
 
 def test_papermill_runs_it_and_shows_one_picture(place: Path) -> None:
-    own = {"data": write(place / "mine.csv"), "out": str(place / "out"), "profile": "tiny"}
+    own = {"data": write(place / "mine.csv"), "out": str(place / "out"), "profile": "tiny", "tam": "lstm"}
     assert notebooks.execute(NOTEBOOK, place / "done.ipynb", own, store=place / "store") is None
     cells = json.loads((place / "done.ipynb").read_text(encoding="utf-8"))["cells"]
     bundles = [output["data"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
@@ -250,7 +253,7 @@ def test_a_small_file_gets_weights_of_its_texts_and_not_of_its_labels(
         return float(roc_auc_score(~flipped, your_data.learn(one, your_data.read(one, Path(mine))).weights))
 
     assert auc() > 0.9
-    monkeypatch.setattr(your_data, "STEPS", 1)  # one epoch an iteration: the weights are the labels'
+    monkeypatch.setitem(choice.STEPS, "lstm", 1)  # one epoch an iteration: the weights are the labels'
     assert auc() < 0.6
 
 
@@ -309,5 +312,45 @@ def test_the_summary_counts_what_is_there() -> None:
     }
 
 
+def test_a_file_gets_the_weights_that_learn_weights_gives_it(place: Path) -> None:
+    """With no ``tam``: one code path for script, notebook and command line."""
+    mine = write(place / "mine.csv")
+    one = experiment(data=mine, tam=None, out=str(place / "out"))
+    texts = your_data.read(one, Path(mine))
+    with pytest.warns(UserWarning, match="MiniLM-L6 is not available"):
+        ours, plain = your_data.learn(one, texts), learn.learn_weights(texts, seed=1)
+    assert np.array_equal(ours.weights, plain.weights)
+
+
+def test_low_weights_stand_beside_cleanlab_s_scores(place: Path) -> None:
+    clean = keyword_examples(200)
+    texts = replace(clean, labels=np.where(np.arange(200) < 3, 1 - clean.labels, clean.labels))  # three flips
+    shown = your_data.beside_cleanlab(texts, np.linspace(0, 1, 200), rows=5)
+    assert shown.index.tolist() == [0, 1, 2, 3, 4] and shown["weight"].is_monotonic_increasing
+    assert set(shown["rank"][:3]) == {1, 2, 3} and shown["cleanlab"].between(0, 1).all()
+    assert your_data.beside_cleanlab(keyword_examples(4), np.ones(4)).empty  # too few for five folds
+
+
+def test_the_recipe_for_a_hugging_face_trainer_uses_the_weights(tmp_path: Path) -> None:
+    """One step of the notebook's ``WeightedTrainer`` with its arguments: the loss is the weighted one."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    (recipe,) = ["".join(cell["source"]) for cell in cells if "class WeightedTrainer" in "".join(cell["source"])]
+    names: dict[str, Any] = {}
+    exec(recipe, names)
+    torch.manual_seed(0)
+    config = DistilBertConfig(vocab_size=30, dim=8, hidden_dim=8, n_layers=1, n_heads=1, dropout=0, num_labels=2)
+    model = DistilBertForSequenceClassification(config)
+    tokens, labels, weights = torch.arange(24).reshape(4, 6), torch.tensor([0, 1, 0, 1]), torch.tensor([1.0, 0, 0.5, 2])
+    with torch.no_grad():
+        losses = model.eval()(tokens).logits.double().log_softmax(-1)[range(4), labels].neg()
+    rows = [{"input_ids": t, "labels": y, "weight": w} for t, y, w in zip(tokens, labels, weights, strict=True)]
+    once: dict[str, Any] = {"max_steps": 1, "per_device_train_batch_size": 4, "report_to": "none", "use_cpu": True}
+    settings = TrainingArguments(str(tmp_path), remove_unused_columns=False, logging_steps=1, **once)
+    loss = names["WeightedTrainer"](model, settings, train_dataset=rows).train().training_loss
+    assert loss == pytest.approx(float((weights * losses).mean()), rel=1e-5)
+    assert loss != pytest.approx(float(losses.mean()), rel=1e-2)
+
+
 def test_papermill_is_told_all_parameters() -> None:
-    assert {*YOUR_DATA, "profile", "data_dir", "device", "out"} == set(papermill.inspect_notebook(str(NOTEBOOK)))
+    told = set(papermill.inspect_notebook(str(NOTEBOOK)))
+    assert {*your_data.PARAMETERS, "profile", "data_dir", "device", "out"} == told

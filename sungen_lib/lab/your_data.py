@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
-from sungen_lib import show, storage
+from sungen_lib import choice, show, storage
+from sungen_lib.baselines import cleanlab
 from sungen_lib.encode import MAX_LENGTH
 from sungen_lib.fast import limited_threads
 from sungen_lib.lab import execution, profiles, sources
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.notebooks import read_json
-from sungen_lib.lab.parameters import ParameterError
+from sungen_lib.lab.parameters import (
+    Column,
+    FileOrHub,
+    Names,
+    ParameterError,
+    PositiveInteger,
+    YesOrNo,
+    one_of,
+)
 from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.models import TamConfig
 from sungen_lib.texts import examples, files, hub, jsonl
@@ -27,7 +37,18 @@ from sungen_lib.texts.examples import DataError, DataMissing, Examples
 from sungen_lib.train import evaluate, fit
 
 SAMPLE = "imdb"  # the task of the embedded sample
-
+PARAMETERS: dict[str, Any] = {  # the notebook's, besides those of every notebook
+    "data": FileOrHub | None,
+    "test": FileOrHub | None,
+    "labels": Names | None,
+    "text": Column,
+    "label": Column,
+    "tam": one_of(("lstm", "bag", "frozen")) | None,
+    "budget": PositiveInteger | None,
+    "iterations": PositiveInteger | None,
+    "centred": YesOrNo,
+    "seed": PositiveInteger,
+}
 
 NOTE = "source.json"  # in a folder of results: what they are of
 
@@ -174,31 +195,32 @@ def read_test(experiment: Experiment, test: str, texts: Examples) -> Examples:
 # As in every run of the suite: more threads could change the last bits, and on a busy machine they wait for one
 # another, which makes a small LSTM many times slower.
 THREADS = 1
-# Training steps in the inner loop, at least. A TAM that has made too few knows only which label is the more frequent,
-# and so do the weights it steers.
-STEPS = 60
 
 
-def tam(experiment: Experiment) -> TamConfig:
-    """The profile's LSTM, for texts of any length."""
-    return replace(experiment.profile.lstm, max_length=MAX_LENGTH)
+def fitting(experiment: Experiment, texts: Examples) -> tuple[TamConfig, dict[str, Any]]:
+    """The TAM, and fields of ``reweight.Bilevel`` that suit it.
+
+    For a file what ``learn_weights(texts)`` would choose, unless ``tam`` names one of the profile's; for the sample
+    the profile's LSTM.
+    """
+    name = experiment.extras["tam"]
+    if name is None and experiment.extras["data"] is not None:
+        return choice.fitting(texts)
+    config = experiment.profile.tam(name or "lstm")
+    if config.kind != "frozen":
+        config = replace(config, max_length=MAX_LENGTH)
+    size = min(experiment.profile.outer_size, max(1, len(texts) // 2))
+    return choice.with_steps(config, len(texts)), {"iterations": experiment.profile.iterations, "outer_size": size}
 
 
 def learn(experiment: Experiment, texts: Examples) -> LearnedWeights:
     """Weights for ``texts``; work is saved in ``folder`` on the way, and a restart goes on from there.
 
-    A small file gets more than one epoch in the inner loop, up to ``STEPS``. Raises ``Diverged``.
+    Raises ``Diverged``.
     """
-    config = tam(experiment)
-    an_epoch = math.ceil(len(texts) / config.batch_size)
-    settings = {
-        "tam": config,
-        "outer_size": min(experiment.profile.outer_size, max(1, len(texts) // 2)),
-        "iterations": experiment.extras["iterations"] or experiment.profile.iterations,
-        "inner_epochs": max(config.inner_epochs, math.ceil(STEPS / an_epoch)),
-        "centred": experiment.extras["centred"],
-        "seed": experiment.extras["seed"],
-    }
+    tam, settings = fitting(experiment, texts)
+    given = {name: experiment.extras[name] for name in ("iterations", "centred") if experiment.extras[name]}
+    settings = {"tam": tam, "seed": experiment.extras["seed"]} | settings | given
     run = hashlib.sha256(repr((texts.fingerprint(), settings)).encode()).hexdigest()[:12]
     with limited_threads(THREADS):
         return learn_weights(
@@ -210,12 +232,35 @@ def learn(experiment: Experiment, texts: Examples) -> LearnedWeights:
         )
 
 
+def beside_cleanlab(texts: Examples, weights: np.ndarray, *, rows: int = 10) -> pd.DataFrame:
+    """The ``rows`` texts with the lowest weights, (N,), each beside cleanlab's label quality in [0, 1].
+
+    ``rank`` is the text's place among all in cleanlab's opinion, 1 the worst. Empty where cleanlab has no opinion: it
+    needs ``cleanlab.FOLDS`` texts of each label, with words.
+    """
+    order = np.argsort(weights, kind="stable")[:rows]
+    try:
+        quality = cleanlab.score(texts)
+    except ValueError:
+        return pd.DataFrame()
+    columns: dict[str, Any] = {
+        "idx": texts.idx[order],
+        "weight": weights[order],
+        "cleanlab": quality[order],
+        "rank": quality.argsort(kind="stable").argsort(kind="stable")[order] + 1,
+        "label": [texts.label_names[label] for label in texts.labels[order]],
+        "text": [texts.texts[row] for row in order],
+    }
+    return pd.DataFrame(columns).set_index("idx").round({"weight": 3, "cleanlab": 3})
+
+
 def accuracy(experiment: Experiment, texts: Examples, test: Examples, *, weights: np.ndarray | None = None) -> float:
-    """Test accuracy, in percent, of the LSTM trained on ``texts`` with or without ``weights``, (N,)."""
-    config, seed = tam(experiment), experiment.extras["seed"]
-    prepared = config.prepare(texts, seed=seed, device=experiment.device)
-    model, train_set, tokenizer = prepared.model, prepared.data, prepared.tokenizer
+    """Test accuracy, in percent, of the TAM trained on ``texts`` with or without ``weights``, (N,)."""
+    tam, seed = fitting(experiment, texts)[0], experiment.extras["seed"]
+    prepared = tam.prepare(texts, seed=seed, device=experiment.device)
     weighted = None if weights is None else torch.as_tensor(weights, device=experiment.device)
+    epochs = max(tam.epochs, tam.inner_epochs)  # a small file needs many for a TAM to learn anything
     with limited_threads(THREADS):
-        fit(model, train_set, weights=weighted, seed=seed, **config.training)
-        return 100 * evaluate(model, config.encode(test, tokenizer, device=experiment.device)).accuracy
+        fit(prepared.model, prepared.data, weights=weighted, seed=seed, **tam.training | {"epochs": epochs})
+        test_set = tam.encode(test, prepared.tokenizer, device=experiment.device)
+        return 100 * evaluate(prepared.model, test_set).accuracy
