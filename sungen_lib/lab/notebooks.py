@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 REPOSITORY = PACKAGE.parent
 NOTEBOOKS = REPOSITORY / "notebooks"
 TABLES = REPOSITORY / "tables"
+TIDY = {"PYTHONWARNINGS": "ignore:resource_tracker"}  # which cleans up after stopped processes, and says so
 SCOREBOARD = "scoreboard"  # the notebook that reads the others' results, so runs last
 
 
@@ -128,7 +129,7 @@ def _kernel_environment(store: Path) -> dict[str, str]:
         # A user's own "python3" kernel, which may be another interpreter's, must not come before ours.
         "JUPYTER_PATH": first(Path(sys.prefix, "share", "jupyter"), "JUPYTER_PATH"),
         "TQDM_DISABLE": "1",
-        "PYTHONWARNINGS": "ignore:resource_tracker",  # which cleans up after a kernel that was stopped, and says so
+        **TIDY,
     }
 
 

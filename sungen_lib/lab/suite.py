@@ -21,6 +21,7 @@ from sungen_lib.lab.notebooks import (
     NOTEBOOKS,
     PACKAGE,
     SCOREBOARD,
+    TIDY,
     environment,
     execute,
     failure,
@@ -60,7 +61,7 @@ def run(
     places = {"out": out / profile, "store": store}
     outdated = [notebook for notebook, copy in copies.items() if not _unchanged(notebook, copy, about, **places)]
     if ray or len(outdated) > 1:
-        ahead(outdated, {"profile": profile, "data_dir": parameters.get("data_dir")}, store=store, ray=ray)
+        ahead(outdated, store=store, profile=profile, data_dir=parameters.get("data_dir"), ray=ray)
     for notebook, copy in copies.items():
         print(f"{notebook.stem:<32}", end=" ", flush=True)
         try:
@@ -173,15 +174,22 @@ def _hash(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def ahead(notebooks: Sequence[Path], parameters: Mapping[str, Any], *, store: Path, ray: str | None = None) -> None:
+def ahead(
+    notebooks: Sequence[Path],
+    *,
+    store: Path,
+    profile: str = "embedded",
+    data_dir: str | None = None,
+    ray: str | None = None,
+) -> None:
     """All the notebooks' runs, which they will then find in ``store``: on all cores, or on a Ray cluster.
 
     Raises ``cluster.Unreachable``. Other errors are left to the notebooks.
     """
     from sungen_lib.lab import cluster, execution, plan
 
-    data_dir, specs = parameters["data_dir"], list[Any]()
-    with environment(SUNGEN_STORE=str(store)):
+    parameters, specs = {"profile": profile, "data_dir": data_dir}, list[Any]()
+    with environment(SUNGEN_STORE=str(store), **TIDY):
         for notebook in notebooks:
             with suppress(Exception):  # the notebook will say so itself
                 specs += plan.planned(notebook, parameters, anywhere=False)
