@@ -162,9 +162,14 @@ JUPYTER_PATH=$("$python" -c 'import sys; print(sys.prefix)')/share/jupyter${JUPY
 export JUPYTER_PATH
 step ruff "$python" -m ruff check .
 step mypy "$python" -m mypy
-step pytest "$python" -m pytest -q -n 2 tests
+# Long tests come first (tests/faults); who has no more takes over what is left of the other's.
+step pytest "$python" -m pytest -q -n 2 --dist worksteal tests
 if compgen -G 'notebooks/*.ipynb' >/dev/null; then
-    # Two at a time; runs that they share are computed once. A cell may take as long as its runs do.
+    # First all runs, each once; then the notebooks, two at a time, which find them.
+    step runs "$python" -c '
+from sungen_lib.lab import notebooks, suite
+from sungen_lib.storage import store_root
+suite.ahead(notebooks.select(notebooks.NOTEBOOKS), {}, store=store_root())'
     step notebooks "$python" -m pytest -q -n 2 --dist loadfile --timeout=1800 --nbval-lax --nbval-current-env \
         --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 fi

@@ -161,10 +161,8 @@ def _notebooks(options: argparse.Namespace, notebooks: Path, store: Path) -> int
     if wrong:
         print(f"sungen_lib run: {wrong}; name another folder", file=sys.stderr)
         return 2
-    if options.ray:
-        os.environ["SUNGEN_STORE"] = str(store)
-        suite.ahead(chosen, parameters, options.ray)
     given = {"profile": options.profile, "data_dir": options.data, "encoder": encoder, "only": options.only}
+    given["ray"] = options.ray
     return int(suite.run(notebooks, out=options.out, store=store, **given) > 0)
 
 

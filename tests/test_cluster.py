@@ -17,7 +17,7 @@ from sungen_lib.models import TamConfig
 from sungen_lib.texts.writer import Sampling
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
-TABLE = "table01_main_results"
+TABLE = "table11_one_level"
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def nodes() -> Iterator[tuple[object, list[object]]]:
 
 
 def table(store: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """Table 1's CSV, made by its notebook from what is in the store."""
+    """A table's CSV, made by its notebook from what is in the store."""
     monkeypatch.setenv("SUNGEN_STORE", str(store))
     assert command_line.main(["run", "--profile", "tiny", "--only", TABLE, "--out", str(out)]) == 0
-    return (out / "tiny" / "table01.csv").read_bytes()
+    return (out / "tiny" / "table11.csv").read_bytes()
 
 
 @pytest.mark.timeout(900)  # on a busy machine three nodes and a serial run after them take minutes
-def test_table_1_survives_the_loss_of_a_node(
+def test_a_table_survives_the_loss_of_a_node(
     nodes: tuple[object, list[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, others = nodes

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -152,8 +153,8 @@ def _side_by_side() -> bool:
 @contextmanager
 def _processes(number: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of ``number`` local processes, terminated if the block raises."""
-    context = multiprocessing.get_context("forkserver")  # imports torch once, then forks: workers start at once
-    context.set_forkserver_preload(["sungen_lib.lab.stages"])
+    context = multiprocessing.get_context("forkserver")  # imports torch and transformers once, then forks
+    context.set_forkserver_preload(["sungen_lib.lab.stages", "sungen_lib.embedded.plm"])
     with ProcessPoolExecutor(number, context, _begin, (str(store_root()),)) as pool:
         try:
             yield pool
@@ -166,11 +167,12 @@ def _processes(number: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin(store: str) -> None:
-    """Set up a worker: it uses its parent's store, and ends when its parent is killed.
+    """Set up a worker: it uses its parent's store, leaves Ctrl-C to its parent, and ends when its parent is killed.
 
     Workers are forked from a server that started earlier, so they have the environment of that time.
     """
     os.environ["SUNGEN_STORE"] = store
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 REPOSITORY = PACKAGE.parent
 NOTEBOOKS = REPOSITORY / "notebooks"
 TABLES = REPOSITORY / "tables"
+TIDY = {"PYTHONWARNINGS": "ignore:resource_tracker"}  # which cleans up after stopped processes, and says so
 SCOREBOARD = "scoreboard"  # the notebook that reads the others' results, so runs last
 
 
@@ -49,7 +50,7 @@ def execute(notebook: Path, copy: Path, parameters: Mapping[str, Any], *, store:
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.unlink(missing_ok=True)
     try:
-        with _kernel_environment(store):
+        with environment(**_kernel_environment(store)):
             known = papermill.inspect_notebook(_escaped(notebook)) if parameters else {}
             papermill.execute_notebook(
                 # papermill takes braces in a path for its own parameters.
@@ -105,26 +106,31 @@ def without_traces(notebook: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _kernel_environment(store: Path) -> Iterator[None]:
-    """What kernels inherit: this store, this checkout, this interpreter's kernel, and no progress bars."""
-
-    def first(path: Path, variable: str) -> str:
-        return os.pathsep.join(filter(None, (str(path), os.environ.get(variable))))
-
+def environment(**changes: str) -> Iterator[None]:
+    """Environment variables changed for the length of a block."""
     before = dict(os.environ)
-    os.environ |= {
-        "SUNGEN_STORE": str(store),
-        "PYTHONPATH": first(REPOSITORY, "PYTHONPATH"),
-        # A user's own "python3" kernel, which may be another interpreter's, must not come before ours.
-        "JUPYTER_PATH": first(Path(sys.prefix, "share", "jupyter"), "JUPYTER_PATH"),
-        "TQDM_DISABLE": "1",
-        "PYTHONWARNINGS": "ignore:resource_tracker",  # which cleans up after a kernel that was stopped, and says so
-    }
+    os.environ |= changes
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def _kernel_environment(store: Path) -> dict[str, str]:
+    """What kernels inherit: this store, this checkout, this interpreter's kernel, and no progress bars."""
+
+    def first(path: Path, variable: str) -> str:
+        return os.pathsep.join(filter(None, (str(path), os.environ.get(variable))))
+
+    return {
+        "SUNGEN_STORE": str(store),
+        "PYTHONPATH": first(REPOSITORY, "PYTHONPATH"),
+        # A user's own "python3" kernel, which may be another interpreter's, must not come before ours.
+        "JUPYTER_PATH": first(Path(sys.prefix, "share", "jupyter"), "JUPYTER_PATH"),
+        "TQDM_DISABLE": "1",
+        **TIDY,
+    }
 
 
 def last_line(error: Exception) -> str:

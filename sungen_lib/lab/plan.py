@@ -9,13 +9,13 @@ from __future__ import annotations
 import ast
 import io
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from sungen_lib.lab import execution, store
+from sungen_lib.lab.notebooks import environment
 from sungen_lib.lab.results import Grid
 from sungen_lib.lab.specs import Data, Run, Spec, Synthetic, Trust, Weights, identify
 from sungen_lib.learn import PILOT
@@ -47,7 +47,8 @@ def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = T
     if not any(EXECUTE in "".join(cell["source"]) for cell in cells):
         return []
     names: dict[str, Any] = {"In": [""]}  # as in a kernel
-    with redirect_stdout(io.StringIO()), _offline():
+    # A plan downloads nothing: a model in a wheel that is not in the store counts as missing here.
+    with redirect_stdout(io.StringIO()), environment(HF_HUB_OFFLINE="1"):
         for cell in cells:
             names["In"].append("".join(cell["source"]))
             specs = _run_up_to_execute("".join(cell["source"]), names)
@@ -57,19 +58,6 @@ def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = T
                 names |= {name: value for name, value in parameters.items() if name in names}
     grids = [value for value in names.values() if isinstance(value, Grid)] if anywhere else []
     return execution.closure([*(specs or ()), *(spec for grid in grids for spec in grid.without_model)])
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """A plan downloads nothing: a model in a wheel that is not in the store counts as missing here."""
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    try:
-        yield
-    finally:
-        del os.environ["HF_HUB_OFFLINE"]
-        if before is not None:
-            os.environ["HF_HUB_OFFLINE"] = before
 
 
 def _run_up_to_execute(source: str, names: dict[str, Any]) -> Sequence[Spec] | None:
@@ -117,6 +105,13 @@ def describe(spec: Spec) -> str:
     who = spec.plm or (spec.tam.kind if spec.tam else "linear")
     size = "" if spec.budget is None else f", {spec.budget:,} rows"
     return f"{spec.method}: {spec.test.task}, {who}, seed {spec.seed}{size}"
+
+
+def task(spec: Spec) -> str:
+    """The task whose texts a run reads."""
+    if isinstance(spec, Synthetic):
+        return spec.task
+    return (spec.train or spec.test).task if isinstance(spec, Run) else spec.train.task
 
 
 def hours(spec: Spec) -> float:

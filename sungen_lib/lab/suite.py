@@ -21,6 +21,8 @@ from sungen_lib.lab.notebooks import (
     NOTEBOOKS,
     PACKAGE,
     SCOREBOARD,
+    TIDY,
+    environment,
     execute,
     failure,
     last_line,
@@ -43,10 +45,12 @@ def run(
     data_dir: Path | None = None,
     encoder: str | None = None,
     only: Sequence[str] = (),
+    ray: str | None = None,
 ) -> int:
     """Bring every selected notebook's tables up to date, print a line for each; how many failed.
 
-    A notebook that another process executes into the same store is waited for.
+    The runs of several notebooks come first, all together, those of ``ray`` on the Ray cluster at that address. A
+    notebook that another process executes into the same store is waited for.
     """
     out, store = out.resolve(), store.resolve()
     parameters = {"profile": profile, "out": str(out)}
@@ -56,12 +60,16 @@ def run(
         parameters["encoder"] = encoder
     about = {"package": _package_hash(), "parameters": parameters, "data": _data_hash(data_dir)}
     started, results = time.monotonic(), Counter[str]()
-    for notebook in select(notebooks, only):
+    copies = {notebook: store / "executed" / profile / notebook.name for notebook in select(notebooks, only)}
+    places = {"out": out / profile, "store": store}
+    outdated = [notebook for notebook, copy in copies.items() if not _unchanged(notebook, copy, about, **places)]
+    if ray or len(outdated) > 1:
+        ahead(outdated, parameters, store=store, ray=ray)
+    for notebook, copy in copies.items():
         print(f"{notebook.stem:<32}", end=" ", flush=True)
-        copy = store / "executed" / profile / notebook.name
         try:
             with locked(store / "locks" / f"{profile}-{notebook.stem}"):
-                outcome, text = _bring_up_to_date(notebook, copy, about, out=out / profile, store=store)
+                outcome, text = _bring_up_to_date(notebook, copy, about, **places)
         except OSError as error:  # of this notebook's files; the others still get their turn
             outcome, text = "failed", failure(_with_remedy(error), copy)
         results[outcome] += 1
@@ -82,13 +90,12 @@ def _bring_up_to_date(
     notebook: Path, copy: Path, about: Mapping[str, Any], *, out: Path, store: Path
 ) -> tuple[str, str]:
     """What happened ("ran", "unchanged" or "failed") and the rest of the line to print."""
+    if _unchanged(notebook, copy, about, out=out, store=store):
+        return "unchanged", f"unchanged  {verdicts(out, notebook)}".rstrip()
     # Taken before the run: a notebook edited while it runs must count as changed afterwards.
-    made_from = {"source": _source_hash(notebook), **about}
+    made_from = _made_from(notebook, about)
     stamp = copy.with_suffix(".stamp.json")
     stamps, key = read_json(stamp), str(out)
-    results = {"outputs": _output_hashes(out, notebook), "records": _record_hashes(out, notebook, store)}
-    if copy.exists() and stamps.get(key) == made_from | results:
-        return "unchanged", f"unchanged  {verdicts(out, notebook)}".rstrip()
     if stamps.pop(key, None):  # a run cut off from here on leaves no stamp for this output folder
         write_json(stamp, stamps)
     for folder, name in ((out, stem(notebook.stem)), (copy.parent, notebook.stem)):
@@ -99,9 +106,22 @@ def _bring_up_to_date(
     seconds = f"{time.monotonic() - started:7.1f} s"
     if error:
         return "failed", f"{seconds}  {failure(error, copy)}"
-    results = {"outputs": _output_hashes(out, notebook), "records": _record_hashes(out, notebook, store)}
-    write_json(stamp, stamps | {key: made_from | results})
+    write_json(stamp, stamps | {key: made_from | _results(notebook, out=out, store=store)})
     return "ran", f"{seconds}  {verdicts(out, notebook)}".rstrip()
+
+
+def _unchanged(notebook: Path, copy: Path, about: Mapping[str, Any], *, out: Path, store: Path) -> bool:
+    """Whether running the notebook again could only give the same: the stamp of its copy says so."""
+    now = _made_from(notebook, about) | _results(notebook, out=out, store=store)
+    return copy.exists() and read_json(copy.with_suffix(".stamp.json")).get(str(out)) == now
+
+
+def _made_from(notebook: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    return {"source": _source_hash(notebook), **about}
+
+
+def _results(notebook: Path, *, out: Path, store: Path) -> dict[str, Any]:
+    return {"outputs": _output_hashes(out, notebook), "records": _record_hashes(out, notebook, store)}
 
 
 def verdicts(out: Path, notebook: Path) -> str:
@@ -157,19 +177,25 @@ def _hash(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def ahead(notebooks: Sequence[Path], parameters: Mapping[str, Any], address: str) -> None:
-    """All the notebooks' runs on a cluster, before the notebooks: they will find them in the store."""
-    from sungen_lib.lab import cluster, plan
-    from sungen_lib.lab.parameters import ParameterError
-    from sungen_lib.texts.examples import DataMissing
+def ahead(notebooks: Sequence[Path], parameters: Mapping[str, str], *, store: Path, ray: str | None = None) -> None:
+    """All the notebooks' runs, which they will then find in ``store``: on all cores, or on a Ray cluster.
 
-    specs = []
-    for notebook in notebooks:
-        with suppress(ParameterError, DataMissing):  # the notebook will say so itself
-            specs += plan.planned(notebook, parameters, anywhere=False)
-    try:
-        cluster.execute_on(address, specs, data_dir=parameters["data_dir"])
-    except cluster.Unreachable:
-        raise
-    except Exception as error:  # of a run, or of a worker: the notebook that needs it will say so; others need not wait
-        print(f"run_all.sh: on the cluster: {last_line(error)}", file=sys.stderr)
+    Raises ``cluster.Unreachable``. Other errors are left to the notebooks.
+    """
+    from sungen_lib.lab import cluster, execution, plan
+
+    data_dir, specs = parameters.get("data_dir"), list[Any]()
+    with environment(SUNGEN_STORE=str(store), **TIDY):
+        for notebook in notebooks:
+            with suppress(Exception):  # the notebook will say so itself
+                specs += plan.planned(notebook, parameters, anywhere=False)
+        specs.sort(key=plan.task)  # a worker keeps the texts of the last few sets that it has read
+        try:
+            if ray:
+                cluster.execute_on(ray, specs, data_dir=data_dir)
+            elif all(getattr(spec, "device", "cpu") == "cpu" for spec in specs):  # a GPU is left to the kernels
+                execution.execute(specs, data_dir=data_dir, progress="runs" if sys.stderr.isatty() else None)
+        except cluster.Unreachable:
+            raise
+        except Exception as error:  # the notebook that needs the run will say so; others need not wait
+            print(f"run_all.sh: before the notebooks: {last_line(error)}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special  # its ``stats`` takes a second to import
 
 from sungen_lib.paper.cells import Array, Cell, common_seeds
 
@@ -51,7 +51,7 @@ def _seed_weights(seeds: int, rng: np.random.Generator) -> Array:
     if seeds == 1:
         return np.ones((RESAMPLES, 1))
     counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
-    stretch = np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.975, seeds - 1) / stats.norm.ppf(0.975)
+    stretch = np.sqrt(seeds / (seeds - 1)) * special.stdtrit(seeds - 1, 0.975) / special.ndtri(0.975)
     weights: Array = 1 / seeds + stretch * (counts - 1 / seeds)
     return weights
 
