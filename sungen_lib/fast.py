@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,12 +24,10 @@ WIDTH_STEP = 8  # on CUDA batches are padded to a multiple of this, so that a fe
 
 @contextmanager
 def arithmetic(device: torch.device, precision: str = "float32") -> Iterator[None]:
-    """Full float32 (cuDNN would use TF32 for LSTMs), or bfloat16 autocast."""
+    """Full float32 (cuDNN would use TF32 for LSTMs), whatever autocast the caller has, or bfloat16 autocast."""
     if precision not in ("float32", "bf16"):
         raise ValueError(f"unknown precision {precision!r}; known: float32, bf16")
-    cast: AbstractContextManager[object] = nullcontext()
-    if precision == "bf16":
-        cast = torch.autocast(device.type, dtype=torch.bfloat16)
+    cast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), cast:
         yield
 
