@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from sungen_lib.encode import PAD, Batch, Encoded, Samples, sorted_batches
 from sungen_lib.encoder import Encoder
-from sungen_lib.fast import arithmetic, evaluation_batch_size, one_thread, over_batches
+from sungen_lib.fast import arithmetic, evaluation_batch_size, one_thread, over_batches, without_cudnn
 from sungen_lib.losses import Loss, cross_entropy, reverse_cross_entropy
 from sungen_lib.models import BiLSTM
 
@@ -215,9 +215,8 @@ def _double_backward(model: nn.Module, data: Samples, direction: dict[str, Tenso
     """Differentiate the weighted gradient with respect to the weights; fused LSTMs are off, as they cannot do this."""
     derivative = torch.empty(len(data), device=data.device, dtype=next(model.parameters()).dtype)
     names, parameters = zip(*_parameters(model).items(), strict=True)
-    plain = torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)
-    with plain[0], plain[1], _plain_attention(model):
-        for rows in sorted_batches(data.sizes, evaluation_batch_size(data)):
+    with torch.backends.mkldnn.flags(enabled=False), without_cudnn(), _plain_attention(model):
+        for rows in sorted_batches(data.sizes, evaluation_batch_size(data, model)):
             batch = data.batch(rows)
             weights = torch.ones(len(rows), device=data.device, dtype=derivative.dtype, requires_grad=True)
             total = (weights * loss(model(batch), batch.labels)).sum()
