@@ -11,7 +11,7 @@ checks this:
     show storage seeds   what a cell shows; files that are never half written; seeds
     texts/               where texts come from: examples, noise, files, the data folder, the hub, tasks, PLMs
     embedded/            the offline world: grammars, their oracle, a tiny PLM
-    losses encode frozen models subset fast train   the task models (TAMs) and their training
+    losses encode encoder frozen models subset fast train   the task models (TAMs) and their training
     derivative reweight choice learn                Algorithm 1; ``plain`` is the same on one page: read it first
     weigh estimator                                 weights for a file, and as a scikit-learn estimator
     baselines/           the methods that SunGen is compared with, one file each

@@ -3,10 +3,11 @@ threads, row-wise embedding gradients, CUDA graphs."""
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,23 +16,47 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from sungen_lib.encode import Samples, sorted_batches
+from sungen_lib.encoder import Encoder
 from sungen_lib.models import BiLSTM
 
 T = TypeVar("T")
 
+# cuBLAS reads this when it starts; without it cuDNN's LSTMs are not deterministic.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+ENCODER_TOKENS = 32_768  # of a batch in evaluation, padding included: 10 GiB for DistilBERT
 WIDTH_STEP = 8  # on CUDA batches are padded to a multiple of this, so that a few captured graphs serve all
 
 
 @contextmanager
 def arithmetic(device: torch.device, precision: str = "float32") -> Iterator[None]:
-    """Full float32 (cuDNN would use TF32 for LSTMs), or bfloat16 autocast."""
+    """Full float32, whatever TF32 or autocast the caller has turned on, or bfloat16 autocast.
+
+    cuDNN's LSTMs use TF32 by default, and a central difference in TF32 is worthless.
+    """
     if precision not in ("float32", "bf16"):
         raise ValueError(f"unknown precision {precision!r}; known: float32, bf16")
-    cast: AbstractContextManager[object] = nullcontext()
-    if precision == "bf16":
-        cast = torch.autocast(device.type, dtype=torch.bfloat16)
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), cast:
+    kernels: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn)
+    before = [kernel.fp32_precision for kernel in kernels]
+    try:
+        for kernel in kernels:
+            kernel.fp32_precision = "ieee"
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        for kernel, value in zip(kernels, before, strict=True):
+            kernel.fp32_precision = value
+
+
+@contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Plain kernels, which can be differentiated twice; ``cudnn.flags`` would turn TF32 on as well."""
+    cudnn: Any = torch.backends.cudnn
+    before, cudnn.enabled = cudnn.enabled, False
+    try:
         yield
+    finally:
+        cudnn.enabled = before
 
 
 @contextmanager
@@ -86,19 +111,22 @@ class RowwiseGradient:
 class StepGraphs:
     """CUDA graphs of ``step(rows, width)``, one per width; the first steps and odd-sized batches run eagerly.
 
-    ``rows``: the tensor that the graphs read, with the shape of a full batch. Widths are rounded up to ``WIDTH_STEP``.
+    ``rows``: the tensor that the graphs read, with the shape of a full batch. Widths are rounded up to ``WIDTH_STEP``,
+    but not beyond ``longest``, the longest text: an encoder may have no position for more.
     """
 
     WARM_UP = 3
 
-    def __init__(self, step: Callable[[Tensor, int], None], rows: Tensor) -> None:
-        self.step, self.rows, self.eager_steps = step, rows, 0
+    def __init__(self, step: Callable[[Tensor, int], None], rows: Tensor, longest: int) -> None:
+        self.step, self.rows, self.longest, self.eager_steps = step, rows, longest, 0
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self.pool: Any = None  # the graphs' shared memory
+        # One for all eager steps, as each stream keeps memory of its own.
+        self.stream = torch.cuda.Stream(rows.device) if rows.device.type == "cuda" else None
 
     def __call__(self, rows: Tensor, width: int) -> None:
         """Make the step, by a graph or eagerly."""
-        width = -(-width // WIDTH_STEP) * WIDTH_STEP
+        width = min(-(-width // WIDTH_STEP) * WIDTH_STEP, self.longest)
         if rows.shape != self.rows.shape or self.eager_steps < self.WARM_UP:
             self.eager_steps += 1
             self._eagerly(rows, width)
@@ -110,11 +138,11 @@ class StepGraphs:
 
     def _eagerly(self, rows: Tensor, width: int) -> None:
         # Before capture, cuDNN, cuBLAS and Adam must have done their lazy set-up, outside the default stream.
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        assert self.stream is not None
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
             self.step(rows, width)
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(self.stream)
 
     def _capture(self, width: int) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
@@ -124,11 +152,14 @@ class StepGraphs:
         return graph
 
 
-def evaluation_batch_size(data: Samples) -> int:
-    """Samples per batch where only outputs or gradients are needed."""
-    if data.device.type != "cpu" or int(data.sizes.max(initial=1)) == 1:
-        return 2048
-    return 128  # larger batches are slower on CPUs (page faults)
+def evaluation_batch_size(data: Samples, model: nn.Module) -> int:
+    """Samples per batch where only outputs or gradients are needed.
+
+    A backward pass through DistilBERT keeps 0.3 MiB a token, so an encoder's batches are limited in tokens, too.
+    """
+    longest = int(data.sizes.max(initial=1))
+    size = 2048 if data.device.type != "cpu" or longest == 1 else 128  # larger ones are slower on CPUs (page faults)
+    return min(size, max(1, ENCODER_TOKENS // longest)) if isinstance(model, Encoder) else size
 
 
 @contextmanager
@@ -160,7 +191,7 @@ def over_batches(work: Callable[[np.ndarray], T], data: Samples, model: nn.Modul
     On CPUs the batches of a BiLSTM run in parallel, one per thread, because an LSTM step is too small to split. Results
     do not depend on the number of threads. Each thread has to enter ``no_grad`` itself.
     """
-    batches = list(sorted_batches(data.sizes, evaluation_batch_size(data)))
+    batches = list(sorted_batches(data.sizes, evaluation_batch_size(data, model)))
     if data.device.type != "cpu" or not isinstance(model, BiLSTM):
         yield from map(work, batches)
         return

@@ -167,14 +167,14 @@ class Embedder:
         model.to(device).eval()  # type: ignore[arg-type]  # a wrapper hides .to's signature
         limit = min(self.max_length, tokenizer.model_max_length, _positions(model))
         data = encode(texts, tokenizer, max_length=limit, device=device)
-        result = torch.empty(len(texts), model.config.hidden_size)
+        result = torch.empty(len(texts), model.config.hidden_size, device=device)
         batches = list(sorted_batches(data.sizes, BATCH))
         hidden = len(batches) < 8 or bool(os.environ.get("TQDM_DISABLE"))
         for rows in tqdm(batches, desc="embedding", unit="batch", leave=False, disable=hidden):
-            result[torch.as_tensor(rows)] = _means(model, data.batch(rows)).float().cpu()
+            result[torch.as_tensor(rows, device=device)] = _means(model, data.batch(rows)).float()
         if not bool(torch.isfinite(result).all()):
             raise ValueError(f"the encoder {self.path!r} makes vectors that are not finite; its weights are bad")
-        return result
+        return result.cpu()
 
 
 def _means(model: PreTrainedModel, batch: Batch) -> Tensor:

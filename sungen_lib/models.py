@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Samples, Vocabulary, encode
+from sungen_lib.encoder import Encoder, pretrained_encoder
 from sungen_lib.frozen import Embedder, Head, longest_text
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.plms import has_no_words, identity, loading, pretrained
 
 if TYPE_CHECKING:
-    from transformers import DistilBertConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import DistilBertConfig, PreTrainedTokenizerBase
 
 Tokenizer: TypeAlias = "Vocabulary | PreTrainedTokenizerBase | Embedder"
 
@@ -142,23 +143,6 @@ class Bag(nn.Module):
         return logits
 
 
-class Encoder(nn.Module):
-    """A Hugging Face sequence classifier that takes our batches."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model: PreTrainedModel = model
-
-    def forward(self, batch: Batch) -> Tensor:
-        """(B, K) logits."""
-        columns = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
-        inputs = {"input_ids": batch.tokens, "attention_mask": (columns < batch.lengths[:, None]).long()}
-        if batch.segments is not None:
-            inputs["token_type_ids"] = batch.segments
-        logits: Tensor = self.model(**inputs).logits
-        return logits
-
-
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """A fresh TAM, its encoded training texts, and the tokenizer that test texts must go through."""
@@ -256,7 +240,7 @@ class TamConfig:
             if self.kind == "bag":
                 return Bag(len(tokenizer), classes, embedding=self.embedding, dropout=self.dropout)
             if self.path is not None:
-                return Encoder(_pretrained(self.path, classes))
+                return Encoder(pretrained_encoder(self.path, classes))
             from transformers import DistilBertForSequenceClassification
 
             return Encoder(DistilBertForSequenceClassification(self._distilbert(len(tokenizer), classes)))
@@ -277,22 +261,3 @@ class TamConfig:
             pad_token_id=PAD,
             num_labels=classes,  # type: ignore[call-arg]  # an argument of the base class
         )
-
-
-def _pretrained(path: str, classes: int) -> PreTrainedModel:
-    from transformers import AutoModelForSequenceClassification
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # one short bar per run would clutter a notebook
-    name, revision = pretrained(path)
-    with loading("encoder", path, ValueError):
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            name,
-            revision=revision,
-            num_labels=classes,
-            ignore_mismatched_sizes=True,  # replace a head for other classes by a fresh one
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-    return model

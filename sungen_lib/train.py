@@ -72,8 +72,8 @@ class Trainer:
         self.totals = torch.zeros(2, device=train_set.device)  # sum of losses, number correct
         rowwise = not cuda and isinstance(model, (BiLSTM, Bag)) and model.embedding.weight.requires_grad
         self._embedding = RowwiseGradient(model.embedding) if rowwise else None  # type: ignore[arg-type]
-        device = train_set.device
-        self.graphs = StepGraphs(self.step, torch.zeros(batch_size, dtype=torch.int64, device=device)) if cuda else None
+        rows = torch.zeros(batch_size, dtype=torch.int64, device=train_set.device)
+        self.graphs = StepGraphs(self.step, rows, int(train_set.sizes.max())) if cuda else None
 
     def set_weights(self, weights: Tensor) -> None:
         """Weight the samples by ``weights``, (N,), non-negative with a positive mean."""

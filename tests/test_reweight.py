@@ -124,8 +124,6 @@ def test_meta_gradient_is_its_definition(
     case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor], method: str | None, limit: float
 ) -> None:
     model, train_set, outer_set, weights, expected = case
-    if method == "difference" and isinstance(model, Encoder):
-        limit = 1e-2  # a step across the kink of DistilBERT's ReLU, and why this is not the default there
     found = meta_gradient(model, train_set, outer_set, weights=weights, lr=LR, method=method)
     got, value, guard = found.values, found.outer_loss, found.guard
     assert guard is None  # without a seed for its rows
@@ -221,11 +219,40 @@ def test_the_meta_gradient_does_not_depend_on_the_number_of_threads(rows: int) -
     assert error(*ways) < 1e-3  # each at its own place
 
 
-def test_the_difference_is_for_the_bilstm_only(case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor]) -> None:
-    model, train_set, outer_set, weights, _ = case
-    chosen = "dual" if isinstance(model, Encoder) else "difference"
-    got = meta_gradient(model, train_set, outer_set, weights=weights).values
-    assert torch.equal(got, meta_gradient(model, train_set, outer_set, weights=weights, method=chosen).values)
+def test_the_difference_is_the_default_where_it_is_accurate() -> None:
+    assert derivative.default_method(trained("lstm")[0]) == "difference"
+    encoder = trained("encoder")[0]
+    assert derivative.default_method(encoder) == "difference"
+    assert derivative.default_method(encoder.bfloat16()) == "dual"
+    assert derivative.default_method(nn.Linear(2, 2)) == "dual"
+
+
+def encoder_of(kind: str, vocabulary: int) -> Encoder:
+    """A small encoder with random weights: a tanh pooler, a tanh head, a head with a kink."""
+    import transformers
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    if kind == "DistilBert":
+        sizes = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=vocabulary, num_labels=3, pad_token_id=0, max_position_embeddings=64, **sizes
+    )
+    torch.manual_seed(0)
+    return Encoder(getattr(transformers, f"{kind}ForSequenceClassification")(config))
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Roberta", "DistilBert"])
+def test_an_encoder_s_difference_against_float64(kind: str) -> None:
+    train_set, outer_set = keyword_set(N, classes=3, start=True), keyword_set(40, classes=3, seed=1, start=True)
+    model = encoder_of(kind, len(keyword_vocabulary(start=True)))
+    fit(model, train_set, epochs=4, lr=0.01)
+    direction, _ = outer_gradient(model, outer_set, losses.reverse_cross_entropy)
+    double = {name: v.double() for name, v in direction.items()}
+    expected = directional(copy.deepcopy(model).double(), train_set, double, method="double_backward")
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # a caller's autocast must not reach the difference
+        got = directional(model, train_set, direction, method="difference")
+    assert error(got, expected) < 3e-4
+    assert got.dtype == torch.float32
 
 
 def test_outer_gradient_is_autograd_s(case: tuple[nn.Module, Encoded, Encoded, Tensor, Tensor]) -> None:
@@ -514,6 +541,35 @@ def test_the_guard_is_the_error_on_a_sample_of_the_rows(monkeypatch: pytest.Monk
     monkeypatch.setattr(derivative, "GUARD_ROWS", 10)
     guards = {meta_gradient(model, train_set, outer_set, weights=weights, guard_seed=seed).guard for seed in (0, 0, 1)}
     assert len(guards) == 2
+
+
+def test_samples_far_from_linear_get_dual_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sample with an enormous gradient: the plain difference misses it, ``directional`` does not."""
+    model, train_set, outer_set, _ = trained("lstm")
+    direction, _ = outer_gradient(model, outer_set, losses.reverse_cross_entropy)
+    exact = directional(model, train_set, direction, method="dual")
+    moved = exact.abs() * 2 * derivative.RADIUS / derivative._norm(direction)
+    plain = derivative._difference(model, train_set, direction, losses.cross_entropy)
+    assert torch.equal(directional(model, train_set, direction), plain)  # no sample's loss moves far here
+    limit = float(moved.quantile(0.9))
+    monkeypatch.setattr(derivative, "FAR", limit)
+    mended = directional(model, train_set, direction)
+    sure = (moved / limit - 1).abs() > 0.01
+    torch.testing.assert_close(mended[(moved > limit) & sure], exact[(moved > limit) & sure], rtol=1e-6, atol=0)
+    assert not torch.equal(mended[(moved < limit) & sure], exact[(moved < limit) & sure])
+
+
+def test_the_guard_is_not_blinded_by_one_large_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All samples but one are 10 % off, and that one has all of the norm."""
+    model, train_set, outer_set, weights = trained("lstm")
+    exact = torch.ones(N)
+    exact[7] = 1e6
+    monkeypatch.setattr(derivative, "directional", lambda *_, **__: exact)
+    off = torch.where(exact == 1, 1.1, exact)
+    monkeypatch.setattr(derivative, "_difference", lambda *_, **__: off)
+    found = meta_gradient(model, train_set, outer_set, weights=weights, method="difference", guard_seed=0)
+    assert float((off - exact).norm() / exact.norm()) < 1e-6
+    assert found.inexact and found.guard == pytest.approx(0.1, rel=1e-3)
 
 
 @pytest.mark.parametrize("radius", [10.0, 1e60])

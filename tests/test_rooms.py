@@ -17,7 +17,7 @@ LAYERS = (
     "show storage seeds",
     "texts",
     "embedded",
-    "losses encode frozen models subset fast train",
+    "losses encode encoder frozen models subset fast train",
     "derivative reweight choice learn plain",
     "weigh estimator",
     "baselines",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sungen_lib import losses
 from sungen_lib.encode import Encoded, shuffled_batches
-from sungen_lib.fast import WIDTH_STEP, StepGraphs, arithmetic
+from sungen_lib.fast import WIDTH_STEP, StepGraphs, arithmetic, evaluation_batch_size
 from sungen_lib.models import BiLSTM, TamConfig
 from sungen_lib.seeds import derived_seed
 from sungen_lib.train import Diverged, Trainer, epochs, evaluate, fit, predict
@@ -161,7 +164,7 @@ class PlayedBack(StepGraphs):
 def test_graphs_of_a_few_widths_make_an_epoch_s_steps() -> None:
     data, model, eager = training_set(n=100), tam(), tam()
     trainer = Trainer(model, data, batch_size=16)
-    trainer.graphs = graphs = PlayedBack(trainer.step, torch.zeros(16, dtype=torch.int64))
+    trainer.graphs = graphs = PlayedBack(trainer.step, torch.zeros(16, dtype=torch.int64), 512)
     epoch = trainer.epoch(seed=4)
     reference = Trainer(eager, data, batch_size=16).epoch(seed=4)
     assert epoch.loss == pytest.approx(reference.loss, abs=1e-6) and epoch.accuracy == reference.accuracy
@@ -171,6 +174,88 @@ def test_graphs_of_a_few_widths_make_an_epoch_s_steps() -> None:
     assert set(graphs.graphs) <= {-(-width // WIDTH_STEP) * WIDTH_STEP for width in widths}
     assert graphs.graphs and all(width % WIDTH_STEP == 0 for _, width in graphs.eager)
     assert sorted(size for size, _ in graphs.eager) == [4, 16]  # the first step, and the batch that is not whole
+
+
+def test_a_graph_is_never_wider_than_the_longest_text() -> None:
+    """An encoder whose positions are no multiple of 8."""
+    data = training_set("distilbert", n=40)
+    longest = int(data.sizes.max())
+    assert longest % WIDTH_STEP
+    config = TamConfig(kind="distilbert", hidden=8, heads=2, max_length=longest)
+    trainer = Trainer(config.build(keyword_vocabulary(start=True), data.classes, seed=0), data, batch_size=8)
+    trainer.graphs = graphs = PlayedBack(trainer.step, torch.zeros(8, dtype=torch.int64), longest)
+    trainer.epoch(seed=4)
+    assert max([*graphs.graphs, *(width for _, width in graphs.eager)]) == longest
+
+
+class HostSyncs(TorchDispatchMode):
+    """Counts the operations at which the host would wait for a GPU."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(word in func.name() for word in self.WAITS):
+            self.found.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_the_host_never_waits_within_a_step(kind: str) -> None:
+    trainer = Trainer(tam(kind), training_set(kind, n=64), batch_size=8)
+    trainer.model.train()
+    with HostSyncs() as syncs:
+        trainer.take_step(torch.arange(8), 8)
+    # transformers looks whether a mask has padding, except while a CUDA graph is captured.
+    assert kind == "distilbert" or not syncs.found
+    assert set(syncs.found) <= {"aten::is_nonzero", "aten::_local_scalar_dense"}
+    with HostSyncs() as syncs:
+        float(trainer.totals[0])
+    assert syncs.found  # it does notice
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_step_depends_on_no_value_from_the_device(kind: str) -> None:
+    """With fake tensors any ``.item()``, boolean mask or ``unique`` in the step raises, as it would under capture."""
+    trainer = Trainer(tam(kind), training_set(kind, n=16), batch_size=8)
+    trainer.step(torch.arange(8), 8)  # Adam's state
+    trainer._embedding = None  # it belongs to CPUs
+    rows = torch.arange(8)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.optimizer, "step", lambda: None)  # fused Adam has no fake kernel for real parameters
+        with torch.enable_grad():
+            trainer.step(rows, 8)
+
+
+def test_tf32_is_off_inside_and_as_before_outside() -> None:
+    backends: Any = torch.backends
+    before = backends.fp32_precision, backends.cuda.matmul.fp32_precision, backends.cudnn.rnn.fp32_precision
+    try:
+        for turn_on in (
+            lambda: setattr(backends, "fp32_precision", "tf32"),
+            lambda: torch.set_float32_matmul_precision("high"),
+        ):
+            turn_on()
+            outside = backends.cuda.matmul.fp32_precision, backends.cudnn.rnn.fp32_precision
+            assert "tf32" in outside
+            with arithmetic(torch.device("cpu")):
+                assert (backends.cuda.matmul.fp32_precision, backends.cudnn.rnn.fp32_precision) == ("ieee", "ieee")
+            assert (backends.cuda.matmul.fp32_precision, backends.cudnn.rnn.fp32_precision) == outside
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        backends.fp32_precision, backends.cuda.matmul.fp32_precision, backends.cudnn.rnn.fp32_precision = before
+
+
+def test_an_encoder_s_batches_are_limited_in_tokens() -> None:
+    sizes = np.full(4000, 500)
+    data: Any = SimpleNamespace(sizes=sizes, device=torch.device("cuda"))
+    assert evaluation_batch_size(data, tam("lstm")) == 2048
+    assert evaluation_batch_size(data, tam("distilbert")) * 500 <= 32_768
+    data.sizes = np.full(4000, 100_000)
+    assert evaluation_batch_size(data, tam("distilbert")) == 1
 
 
 def test_an_epoch_s_seed_also_seeds_dropout() -> None:
