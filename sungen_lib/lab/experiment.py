@@ -26,6 +26,7 @@ from sungen_lib.learn import LearnedWeights
 from sungen_lib.paper import verdicts
 from sungen_lib.paper.cells import Cell
 from sungen_lib.texts import plms
+from sungen_lib.texts import tasks as known_tasks
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,13 @@ class Experiment:
         if len(self.tasks) > 1:
             raise ParameterError(f"tasks must be one task in this notebook, got {', '.join(self.tasks)}")
         return self.tasks[0]
+
+    def check_that_tasks_share_texts(self) -> None:
+        """``ParameterError`` unless the tasks have one synthetic training set, as IMDb and SST-2 do."""
+        if len({known_tasks.get(task).synthetic_from for task in self.tasks}) > 1:
+            raise ParameterError(
+                "tasks must share their synthetic texts, as imdb and sst2 do: those choose among the variants"
+            )
 
     def sizes(self) -> tuple[int, ...]:
         """Table 4's sizes: parameter ``budgets``, else the profile's; ``ParameterError`` if one exceeds the pool."""
