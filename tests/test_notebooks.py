@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,44 @@ def test_form(notebook: Path) -> None:
     outputs = json.dumps([cell["outputs"] for cell in code])
     assert "Traceback" not in outputs and '"output_type": "error"' not in outputs
     assert "READING" not in json.dumps(cells), "its reading is still to be written"
+
+
+EVIDENCE = [path for path in NOTEBOOKS if path.stem not in ("your_data", "scoreboard")]  # they have other jobs
+LONGEST_CELL, FIRST_RESULT = 20, 30  # lines of code
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_cell_is_longer_than_it_can_be_read(notebook: Path) -> None:
+    lengths = {cell["id"]: len("".join(cell["source"]).splitlines()) for cell in code_cells(notebook)}
+    assert {name: length for name, length in lengths.items() if length > LONGEST_CELL} == {}
+
+
+def lines_before_the_first_result(notebook: Path) -> int:
+    """Lines of code, blank ones not counted, down to the first cell that displays something."""
+    lines = 0
+    for cell in code_cells(notebook):
+        lines += sum(bool(line.strip()) for line in "".join(cell["source"]).splitlines())
+        if any(output["output_type"] in ("display_data", "execute_result") for output in cell["outputs"]):
+            break
+    return lines
+
+
+@pytest.mark.parametrize("notebook", EVIDENCE, ids=lambda path: path.stem)
+def test_the_evidence_comes_first(notebook: Path) -> None:
+    """Right after the check of the parameters, in one call, and shown before any run."""
+    _, _, evidence, *rest = code_cells(notebook)
+    assert re.fullmatch(r"experiment\.evidence\(.*\)", "".join(evidence["source"]))
+    shown = json.dumps(evidence["outputs"])
+    assert "tables/small/" in shown or "No result on real text: " in shown
+    assert "experiment.execute(" not in "".join(code_cells(notebook)[1]["source"])
+    assert all("experiment.evidence(" not in "".join(cell["source"]) for cell in rest)
+    assert lines_before_the_first_result(notebook) <= FIRST_RESULT
+
+
+@pytest.mark.parametrize("notebook", EVIDENCE, ids=lambda path: path.stem)
+def test_checks_are_folded(notebook: Path) -> None:
+    checks = [cell for cell in code_cells(notebook) if "# NBVAL_CHECK_OUTPUT" in "".join(cell["source"])]
+    assert all(cell["metadata"].get("jupyter", {}).get("source_hidden") for cell in checks)
 
 
 @pytest.mark.parametrize(

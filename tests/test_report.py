@@ -175,7 +175,7 @@ def table_lines(text: str) -> list[list[str]]:
 
 
 def test_markdown_shows_ours_beside_the_paper(frame: pd.DataFrame) -> None:
-    text = tables.markdown(frame, title="Table 8", profile="embedded")
+    text = tables.markdown(frame, title="Table 8", profile="small")
     rows = table_lines(text)
     assert [len(row) for row in rows] == [4] * 7
     assert [name.strip() for name in rows[0]] == ["", "IMDb", "Amazon", "Yelp"]
@@ -197,6 +197,52 @@ def test_markdown_escapes_what_would_break_a_table() -> None:
     text = tables.markdown(frame, title="A | B", profile="embedded")
     assert r"a\|b\_\*c\*\<i> (ours)" in text and r"**A \| B**" in text
     assert {len(row) for row in table_lines(text)} == {4}
+
+
+@pytest.mark.parametrize("profile", ["embedded", "tiny"])
+def test_a_demonstration_stands_without_the_papers_numbers(
+    profile: str, tmp_path: Path, frame: pd.DataFrame, origin: dict[str, Any]
+) -> None:
+    claims = verdicts.check("table08", CELLS)
+    csv, md, tex, _ = tables.write(
+        "table08", frame, claims=claims, profile=profile, out=tmp_path, provenance=origin, title="T"
+    )
+    assert "71.52" in tables.markdown(frame, title="T", profile="small") + frame.to_csv()
+    for path in (csv, md, tex):
+        assert not re.search(r"71\.52|84\.10|Paper|paper's number|\+12\.58", path.read_text(encoding="utf-8"))
+    assert "ZeroGen | 71.00 ± 1.00 | not run |" in md.read_text(encoding="utf-8")
+
+
+def size_cells() -> pd.DataFrame:
+    """Two sizes from a pool of 10,000, one of which is also a size of the paper's."""
+    return tidying.tidy(
+        "table04",
+        [
+            cell("ZeroGen 5k", "imdb", (60.0, 62.0)),
+            cell("SunGen 5k of 10k", "imdb", (70.0, 72.0)),
+            cell("ZeroGen 10k", "imdb", (61.0, 63.0)),
+            cell("SunGen 10k of 10k", "imdb", (71.0, 73.0)),
+        ],
+    )
+
+
+def test_table_4_has_one_row_a_size() -> None:
+    rows = [[c.strip() for c in row] for row in table_lines(tables.markdown(size_cells(), title="T", profile="small"))]
+    assert rows[0][:5] == ["", "IMDb, ZeroGen", "IMDb, SunGen", "Amazon, ZeroGen", "Amazon, SunGen"]
+    named = {row[0]: row[1:3] for row in rows[2:]}
+    assert named["10k of 1,000k"] == ["62.00 ± 1.41 (62.40)", "not run (72.05)"]
+    assert named["5k of 10k"] == ["61.00 ± 1.41", "71.00 ± 1.41"]
+    assert named["10k of 10k"] == ["62.00 ± 1.41 (62.40)", "72.00 ± 1.41"]
+    assert len(named) == len(rows) - 2 == 8
+    demo = table_lines(tables.markdown(size_cells(), title="T", profile="embedded"))
+    assert [row[0].strip() for row in demo[2:]] == ["5k of 10k", "10k of 10k"]
+
+
+def test_numbers_do_not_wrap(frame: pd.DataFrame) -> None:
+    space = "\N{NO-BREAK SPACE}"
+    shown = tables.show(frame, title="T", profile="small").data
+    assert f"71.00{space}±{space}1.00 (71.52)" in shown and " ± 1" not in shown
+    assert tables.unbroken("+2.53 [-5.20, +10.80] on 3 of 4") == f"+2.53{space}[-5.20,{space}+10.80] on 3 of 4"
 
 
 @pytest.mark.parametrize("profile", ["embedded", "tiny"])
@@ -222,15 +268,16 @@ def test_other_profiles_are_not_marked_as_demos() -> None:
 def test_show_is_markdown(frame: pd.DataFrame) -> None:
     shown = tables.show(frame, title="T", profile="embedded")
     assert isinstance(shown, Markdown)
-    assert shown.data == tables.markdown(frame, title="T", profile="embedded")
+    assert shown.data == tables.unbroken(tables.markdown(frame, title="T", profile="embedded"))
 
 
 def test_claims_as_markdown() -> None:
     claims = verdicts.check("table08", CELLS)
-    rows = table_lines(tables.claims_markdown(claims, profile="embedded"))
+    claims["scale"] = "other"
+    rows = table_lines(tables.claims_markdown(claims, profile="small"))
     assert {len(row) for row in rows} == {7} and len(rows) == 2 + 9
     assert [c.strip() for c in rows[2]] == [
-        "SunGen is more accurate than ZeroGen", "IMDb", "+12.58", "+12.00", "+ + +", "holds", "demo"
+        "SunGen is more accurate than ZeroGen", "IMDb", "+12.58", "+12.00", "+ + +", "holds", "other"
     ]  # fmt: skip
     assert rows[3][3].strip() == "not run"
 
@@ -242,8 +289,8 @@ def test_latex_escapes() -> None:
 
 
 def test_latex_is_a_booktabs_table(frame: pd.DataFrame) -> None:
-    text = tables.latex(frame, title="Table 8: 100% & more", profile="embedded")
-    assert r"\caption{Table 8: 100\% \& more. Profile embedded." in text
+    text = tables.latex(frame, title="Table 8: 100% & more", profile="small")
+    assert r"\caption{Table 8: 100\% \& more. Profile small." in text
     assert r"\begin{tabular}{lrrr}" in text and text.count(r"\\") == 6
     assert r"TF-IDF \& logistic regression (ours) & 80.70 & not run & not run \\" in text
     assert r"ZeroGen & 71.00 $\pm$ 1.00 (71.52) &" in text
@@ -275,7 +322,7 @@ def test_write_gives_four_files(tmp_path: Path, frame: pd.DataFrame, origin: dic
 
 
 def test_csv_reads_back(tmp_path: Path, frame: pd.DataFrame) -> None:
-    paths = tables.write("t", frame, claims=None, profile="embedded", out=tmp_path, provenance={}, title="T")
+    paths = tables.write("t", frame, claims=None, profile="small", out=tmp_path, provenance={}, title="T")
     back = pd.read_csv(paths[0], keep_default_na=False, na_values={c: [""] for c in ("paper", "ours", "sd")})
     pd.testing.assert_frame_equal(back, frame, check_dtype=False, atol=5e-5)
     assert ",83.0000,3.6056,3," in paths[0].read_text(encoding="utf-8")

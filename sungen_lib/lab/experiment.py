@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from sungen_lib.lab import execution, figures, parameters, profiles, results, tables, tidying
+from sungen_lib.lab import evidence, execution, figures, parameters, profiles, results, tables, tidying
 from sungen_lib.lab.methods import Methods
 from sungen_lib.lab.parameters import TAMS, ParameterError
 from sungen_lib.lab.profiles import Profile
@@ -26,6 +26,7 @@ from sungen_lib.learn import LearnedWeights
 from sungen_lib.paper import verdicts
 from sungen_lib.paper.cells import Cell
 from sungen_lib.texts import plms
+from sungen_lib.texts import tasks as known_tasks
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,27 @@ class Experiment:
             raise ParameterError(f"tasks must be one task in this notebook, got {', '.join(self.tasks)}")
         return self.tasks[0]
 
+    def check_that_tasks_share_texts(self) -> None:
+        """``ParameterError`` unless the tasks have one synthetic training set, as IMDb and SST-2 do."""
+        if len({known_tasks.get(task).synthetic_from for task in self.tasks}) > 1:
+            raise ParameterError(
+                "tasks must share their synthetic texts, as imdb and sst2 do: those choose among the variants"
+            )
+
+    def sizes(self) -> tuple[int, ...]:
+        """Table 4's sizes: parameter ``budgets``, else the profile's; ``ParameterError`` if one exceeds the pool."""
+        sizes: tuple[int, ...] = self.extras["budgets"] or self.profile.budgets
+        if max(sizes) > self.profile.pool:
+            raise ParameterError(f"budgets must not exceed the pool of {self.profile.pool:,} texts, got {max(sizes):,}")
+        return sizes
+
+    def evidence(self, name: str | None = None, *, why_none: str = "") -> None:
+        """Display the committed results on real text of this notebook, or of the table called ``name``.
+
+        If there are none, one sentence says so; ``why_none`` is its reason.
+        """
+        evidence.show(name or self.name, why_none=why_none)
+
     def seeds(self, tam: str) -> tuple[int, ...]:
         """The seeds asked for, else the profile's for this TAM."""
         return self.chosen_seeds or self.profile.seeds(tam)
@@ -128,6 +150,16 @@ class Experiment:
     def noise_separation(self, records: Mapping[Spec, Record]) -> pd.DataFrame:
         """``task``, ``tam``, ``seed`` and ``auc`` of each set of weights against the grammar's judgement."""
         return results.noise_separation(records, self.data_dir)
+
+    def print_checks(self, rows: Iterable[str], cells: Sequence[Cell], records: Mapping[Spec, Record]) -> None:
+        """Print what is the same on every machine: which rows are complete, and whether weights find planted noise."""
+        for row in rows:
+            columns = {cell.column for cell in cells if cell.row == row}
+            print(f"{row}: measured on every task:", columns == set(map(results.column_of, self.tasks)))
+        separation = self.noise_separation(records)
+        if len(separation):
+            weakest = separation.groupby(["task", "tam"]).auc.mean().min()
+            print("weights find planted noise on every task, by a margin:", bool(weakest > 0.55))
 
     def publish(
         self,

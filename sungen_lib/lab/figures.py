@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import FancyBboxPatch
 
 from sungen_lib import storage
 from sungen_lib.lab.profiles import DEMO, DEMO_PROFILES
@@ -93,17 +95,58 @@ def _mark_demo(fig: Figure) -> None:
     fig.text(0.99, 0.01, DEMO, ha="right", va="bottom", fontsize=8, color="0.4", gid=DEMO)
 
 
-def weights_figure(learned: LearnedWeights, *, title: str = "") -> Figure:
-    """The outer loss, iteration by iteration, and a histogram of the weights."""
+def weights_figure(learned: LearnedWeights, *, title: str = "", wrong: np.ndarray | None = None) -> Figure:
+    """The outer loss, iteration by iteration, and ``draw_weights`` after the last one."""
     with plt.style.context(style()):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
         numbers = [iteration.number for iteration in learned.history]
         left.plot(numbers, [iteration.outer_loss for iteration in learned.history], marker="o", markersize=3)
         left.xaxis.get_major_locator().set_params(integer=True)
         left.set(xlabel="outer iteration", ylabel="reverse cross-entropy", title="Outer loss")
-        right.hist(learned.weights, bins=np.linspace(0, 1, 26))
-        right.set(xlabel="weight", ylabel="samples", title=f"Weights after iteration {len(learned.history)}")
+        draw_weights(right, learned.weights, wrong)
+        right.set(ylabel="samples", title=f"Weights after iteration {len(learned.history)}")
+        if wrong is not None:
+            right.legend()
         figure.suptitle(title, fontsize=11, parse_math=False)  # the title may be a file name
+    return figure
+
+
+def draw_weights(panel: Axes, weights: np.ndarray, wrong: np.ndarray | None) -> None:
+    """A histogram of weights; with ``wrong``, (N,) bool, those of wrong samples in another colour."""
+    known = {"correct": weights[~wrong], "wrong or off topic": weights[wrong]} if wrong is not None else {}
+    groups = known or {"samples": weights}
+    panel.hist(list(groups.values()), bins=np.linspace(0, 1, 26).tolist(), stacked=True, label=list(groups))
+    panel.set(xlabel="weight")
+
+
+Box = tuple[float, float, float, float, str, str]  # centre x, centre y, width, height, colour, text
+Arrow = tuple[str, str, str, tuple[float, float, str] | None]  # from, to, text, the text's place and alignment
+
+
+def diagram(boxes: Mapping[str, Box], arrows: Sequence[Arrow], *, note: tuple[float, float, str]) -> Figure:
+    """Boxes joined by arrows, with a line of text at ``note``."""
+
+    def edge(start: str, end: str) -> tuple[float, float]:
+        """Where the straight line from the centre of box ``start`` to that of ``end`` leaves ``start``."""
+        x, y, width, height = boxes[start][:4]
+        dx, dy = boxes[end][0] - x, boxes[end][1] - y
+        share = min((width / 2 + 0.12) / abs(dx) if dx else 9, (height / 2 + 0.12) / abs(dy) if dy else 9)
+        return x + share * dx, y + share * dy
+
+    with plt.style.context(style()):
+        figure, panel = plt.subplots(figsize=(9.4, 4.2))
+        for x, y, width, height, colour, text in boxes.values():
+            corner = (x - width / 2, y - height / 2)
+            panel.add_patch(FancyBboxPatch(corner, width, height, boxstyle="round,pad=0.08", fc=colour, ec="0.3"))
+            panel.text(x, y, text, ha="center", va="center", fontsize=11)
+        for start, end, text, place in arrows:
+            arrow = {"arrowstyle": "-|>", "color": "0.2", "lw": 1.6, "mutation_scale": 16}
+            panel.annotate("", xy=edge(end, start), xytext=edge(start, end), arrowprops=arrow)
+            if place:
+                panel.text(*place[:2], text, ha=place[2], va="center", fontsize=10, color="0.2")
+        panel.text(*note, ha="center", fontsize=10, style="italic", color="0.2")
+        panel.set(xlim=(0, 9.4), ylim=(0.5, 4.5))
+        panel.axis("off")
     return figure
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import product
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from sungen_lib.encode import Encoded
+from sungen_lib.lab import figures
 from sungen_lib.losses import Loss
 from sungen_lib.train import predict
 
@@ -83,6 +88,57 @@ def ring_slopes(values: np.ndarray, *, span: float) -> np.ndarray:
     offsets = np.abs(np.arange(-middle, middle + 1))
     rings = np.maximum(offsets[:, None], offsets)
     return np.array([slopes[rings == k].mean() for k in range(1, middle + 1)])
+
+
+ANGLES = ((30, -60), (30, 30), (8, -60))  # elevation and azimuth, degrees
+
+
+def lowest(values: np.ndarray, *, span: float) -> tuple[float, float]:
+    """(alpha, beta) of the grid point with the least loss."""
+    i, j = np.unravel_index(values.argmin(), values.shape)
+    axis = span * np.linspace(-1, 1, len(values))
+    return float(axis[i]), float(axis[j])
+
+
+def draw(surfaces: Mapping[float, Mapping[str, np.ndarray]]) -> Figure:
+    """For each span and loss a column: the surface from three sides, and its contours from above."""
+    columns = [(span, name) for span, of_span in surfaces.items() for name in of_span]
+    with plt.style.context(figures.style()):
+        figure = plt.figure(figsize=(2.6 * len(columns) + 0.4, 10.5))
+        grid = figure.add_gridspec(len(ANGLES) + 1, len(columns), height_ratios=[*[1] * len(ANGLES), 1.35])
+        for column, (span, name) in enumerate(columns):
+            for line, angle in enumerate(ANGLES):
+                panel: Any = figure.add_subplot(grid[line, column], projection="3d")
+                _draw_surface(panel, surfaces[span][name], angle, span=span)
+                if line == 0:
+                    panel.set_title(f"{name.upper()} (nats)\n|α|, |β| ≤ {span:g}")
+            panel = figure.add_subplot(grid[len(ANGLES), column])
+            filled = _draw_contours(panel, surfaces[span][name], span=span)
+            label = f"{name.upper()} (nats)"
+            figure.colorbar(filled, ax=panel, location="bottom", label=label, ticks=MaxNLocator(4))
+        figure.legend(*panel.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return figure
+
+
+def _draw_surface(panel: Any, values: np.ndarray, angle: tuple[int, int], *, span: float) -> None:
+    points = len(values)
+    alpha, beta = np.meshgrid(*2 * [span * np.linspace(-1, 1, points)], indexing="ij")
+    panel.plot_surface(alpha, beta, values, cmap="viridis", rcount=points, ccount=points, linewidth=0, rasterized=True)
+    panel.view_init(*angle)
+    panel.set_box_aspect((1, 1, 0.8), zoom=1.05)
+    panel.set(xlabel="α", ylabel="β", xticks=[-span, 0, span], yticks=[-span, 0, span])
+    panel.locator_params(axis="z", nbins=4)
+    panel.tick_params(labelsize=9)
+
+
+def _draw_contours(panel: Any, values: np.ndarray, *, span: float) -> Any:
+    axis = span * np.linspace(-1, 1, len(values))
+    filled = panel.contourf(axis, axis, values.T, levels=12, cmap="viridis")
+    panel.plot(0, 0, "+", color="#56B4E9", markersize=11, markeredgewidth=2, label="θ*")
+    panel.plot(*lowest(values, span=span), "o", color="#E69F00", markersize=12, fillstyle="none", label="lowest point")
+    panel.set(xlabel="α", ylabel="β", aspect="equal", xticks=[-span, 0, span], yticks=[-span, 0, span])
+    panel.grid(False)
+    return filled
 
 
 @torch.no_grad()

@@ -25,6 +25,13 @@ LINEAR: Mapping[str, Mapping[str, Any]] = {
     LINEAR_MODEL: {},
     f"cleanlab, then {LINEAR_MODEL}": {"selection": "cleanlab"},
 }
+# Changes to SunGen's weights that the paper does not try: their names in parameters, titles, changes to ``Weights``.
+VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "held_out": ("outer set held out", {"outer_draw": "held_out"}),
+    "swapped": ("outer set swapped", {"outer_draw": "swapped"}),
+    "centred": ("class means removed", {"centred": True}),
+    "initialisations": ("five initialisations", {"initialisations": 5}),
+}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from IPython.display import Markdown
 
 from sungen_lib import storage
 from sungen_lib.lab.profiles import DEMO, DEMO_PROFILES
-from sungen_lib.lab.tidying import column_title
+from sungen_lib.lab.tidying import by_size, column_title
 from sungen_lib.paper.numbers import AVERAGE
+from sungen_lib.paper.verdicts import CHECK_COLUMNS
 from sungen_lib.texts import tasks
 
 CSV_DIGITS = 4  # decimals of every float in a CSV
@@ -30,11 +32,22 @@ def show(tidy_df: pd.DataFrame, *, title: str, profile: str) -> Markdown:
 
     Markdown, because it renders alike in JupyterLab and on web pages that show notebooks.
     """
-    return Markdown(markdown(tidy_df, title=title, profile=profile))
+    return Markdown(unbroken(markdown(tidy_df, title=title, profile=profile)))
+
+
+def unbroken(text: str) -> str:
+    """``text`` with no line break inside "84.20 ± 2.46" or "+2.53 [-5.20, +10.80]"."""
+    return re.sub(r" (?=± )|(?<=±) |(?<=\d) (?=\[[+-])|(?<=\d,) (?=[+-])", "\N{NO-BREAK SPACE}", text)
+
+
+def comparable(tidy_df: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """``tidy_df``; at a demo profile without the paper's numbers, so that no toy result stands beside one."""
+    return tidy_df.assign(paper=math.nan) if profile in DEMO_PROFILES else tidy_df
 
 
 def markdown(tidy_df: pd.DataFrame, *, title: str, profile: str) -> str:
     """``show`` as text: title, what a cell says, the table, and why cells were not run."""
+    tidy_df = comparable(tidy_df, profile)
     header, *body = _grid(tidy_df)
     lines = [f"**{_markdown_escape(title)}**", "", _markdown_escape(_caption(tidy_df, profile)), ""]
     lines += _markdown_table(header, body)
@@ -44,9 +57,10 @@ def markdown(tidy_df: pd.DataFrame, *, title: str, profile: str) -> str:
 
 def _grid(tidy_df: pd.DataFrame) -> list[list[str]]:
     """Header and body of the wide table, plain text."""
+    tidy_df = by_size(tidy_df)
     columns = list(dict.fromkeys(tidy_df["column"]))
     columns.sort(key=lambda column: column == AVERAGE)  # stable: averages last
-    header = ["", *(column_title(c) if c in tasks.TASKS else c.capitalize() for c in columns)]
+    header = ["", *(column_title(c) if c in tasks.TASKS else c[:1].upper() + c[1:] for c in columns)]
     body = []
     for row, lines in tidy_df.groupby("row", sort=False):
         texts = {line["column"]: _cell_text(line) for line in lines.to_dict("records")}
@@ -136,9 +150,10 @@ def latex_escape(text: str) -> str:
 
 def latex(tidy_df: pd.DataFrame, *, title: str, profile: str) -> str:
     """The table of ``markdown`` as a LaTeX ``table`` float; needs the ``booktabs`` package."""
+    tidy_df = comparable(tidy_df, profile)
     header, *body = ([latex_escape(text) for text in line] for line in _grid(tidy_df))
     lines = [" & ".join(line) + r" \\" for line in body]
-    paper_rows = int((~tidy_df.groupby("row", sort=False)["ours_only"].all()).sum())  # they come first
+    paper_rows = int((~by_size(tidy_df).groupby("row", sort=False)["ours_only"].all()).sum())  # they come first
     if 0 < paper_rows < len(lines):
         lines.insert(paper_rows, r"\midrule")
     caption = latex_escape(". ".join([f"{title}. {_caption(tidy_df, profile)}".rstrip("."), *_reasons(tidy_df)]) + ".")
@@ -162,12 +177,14 @@ def latex(tidy_df: pd.DataFrame, *, title: str, profile: str) -> str:
 
 def show_claims(claims: pd.DataFrame, *, profile: str) -> Markdown:
     """``paper.check``'s result for a notebook."""
-    return Markdown(claims_markdown(claims, profile=profile))
+    return Markdown(unbroken(claims_markdown(claims, profile=profile)))
 
 
 def claims_markdown(claims: pd.DataFrame, *, profile: str) -> str:
-    """``paper.check``'s result as a Markdown table; differences to two decimals."""
+    """``paper.check``'s result as a Markdown table; differences to two decimals. At a demo profile the paper's are left
+    out."""
     _forbid_claims_of_scale(claims["scale"], profile)
+    demo = profile in DEMO_PROFILES
     header = ["Claim", "On", "Paper", "Ours [95 % interval]", "Seeds", "Verdict", "Scale"]
     body = []
     for line in claims.to_dict("records"):
@@ -175,8 +192,20 @@ def claims_markdown(claims: pd.DataFrame, *, profile: str) -> str:
         ours = "not run" if math.isnan(line["ours"]) else f"{line['ours']:+.2f}{interval}"
         on = column_title(line["column"])
         body.append([line["text"], on, f"{line['paper']:+.2f}", ours, line["seeds"], line["verdict"], line["scale"]])
-    demo = [f"{DEMO.capitalize()} (profile {profile}).", ""] if profile in DEMO_PROFILES else []
-    return "\n".join([*demo, *_markdown_table(header, body)]) + "\n"
+    rule = ["---", "---", "---:", "---:", "---", "---", "---"]
+    if demo:
+        header, rule, *body = ([*line[:2], *line[3:-1]] for line in (header, rule, *body))
+    above = [f"{DEMO.capitalize()} (profile {profile}).", ""] if demo else []
+    return "\n".join([*above, *_markdown_table(header, body, rule)]) + "\n"
+
+
+def read(folder: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """The cells, the claims and the title that ``write`` has written to ``folder``; ``FileNotFoundError`` if none."""
+    numbers = {column: [""] for column in ("paper", "ours", "sd")}
+    cells = pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=numbers)
+    content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    claims = pd.DataFrame(content["claims"], columns=list(CHECK_COLUMNS))
+    return cells, claims.astype(dict.fromkeys(("paper", "ours", "low", "high"), float)), content["title"]
 
 
 def write(
@@ -194,6 +223,7 @@ def write(
     Each file is written atomically. The JSON holds the fields of ``provenance`` and the claims with all digits; the
     Markdown shows both tables.
     """
+    tidy_df = comparable(tidy_df, profile)
     text = markdown(tidy_df, title=title, profile=profile)
     if claims is not None and len(claims):
         text += "\n" + claims_markdown(claims, profile=profile)

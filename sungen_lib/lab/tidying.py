@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from sungen_lib.paper import verdicts
 from sungen_lib.paper.cells import Cell, common_seeds, scale_of
-from sungen_lib.paper.numbers import AVERAGE, printed
+from sungen_lib.paper.numbers import AVERAGE, TABLE04_POOL, printed, size_name
 from sungen_lib.texts import tasks
 
 ANY = "*"  # in ``not_run``: every row, or every column
@@ -95,6 +96,45 @@ def _average(cells: Sequence[Cell], absent: Sequence[str], number: float) -> dic
         "sd": float(means.std(ddof=1)) if len(means) > 1 else math.nan,
         "verdict": verdicts.average_verdict(cells, number),
     }
+
+
+_SIZE = re.compile(r"(ZeroGen|SunGen) (\S+)(?: of (\S+))?")  # a row of Table 4 (``numbers.size_row``)
+
+
+def by_size(tidy_df: pd.DataFrame) -> pd.DataFrame:
+    """Table 4 with one row a size, of the subset and of the pool, and a column for each task and method.
+
+    Any other table is returned as it is. ZeroGen's texts do not depend on the pool, so its cell stands in every row of
+    its size. Rows with neither a result nor a number of the paper are left out.
+    """
+    names = {row: match for row in tidy_df["row"] if (match := _SIZE.fullmatch(row))}
+    if len(names) < tidy_df["row"].nunique():
+        return tidy_df
+    lines = tidy_df.to_dict("records")
+    told = {line["row"] for line in lines if not math.isnan(line["paper"]) or not line["verdict"].startswith("not run")}
+    rows = {  # name of the new row: its size and its row of SunGen
+        f"{size} of {pool or size_name(TABLE04_POOL)}": (size, row)
+        for row, (method, size, pool) in ((row, match.groups()) for row, match in names.items())
+        if method == "SunGen" and row in told
+    }
+    found = [
+        line | {"row": row, "column": f"{column_title(line['column'])}, {names[line['row']][1]}", "ours_only": False}
+        for row, (size, sungen) in rows.items()
+        for column in dict.fromkeys(tidy_df["column"])
+        for line in lines
+        if line["column"] == column and line["row"] in (f"ZeroGen {size}", sungen)
+    ]
+    return pd.DataFrame(found, columns=list(TIDY_COLUMNS))
+
+
+def measured_only(tidy_df: pd.DataFrame) -> pd.DataFrame:
+    """``tidy_df`` without the rows and columns in which nothing was run."""
+    ran = tidy_df[_ran(tidy_df)]
+    return tidy_df[tidy_df["row"].isin(ran["row"]) & tidy_df["column"].isin(ran["column"])]
+
+
+def _ran(tidy_df: pd.DataFrame) -> pd.Series:
+    return ~tidy_df["verdict"].str.startswith("not run")
 
 
 def column_title(column: str) -> str:

@@ -1,0 +1,95 @@
+"""Table 5's sets of texts: gold texts, ZeroGen's, SunGen's selection, and the two ends of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from sungen_lib import embedded, subset
+from sungen_lib.baselines import tfidf_logreg
+from sungen_lib.lab import quality, sources
+from sungen_lib.lab.experiment import Experiment
+from sungen_lib.lab.specs import Data, Weights
+from sungen_lib.learn import LearnedWeights
+from sungen_lib.seeds import derived_seed
+from sungen_lib.subset import bernoulli_subset
+from sungen_lib.texts.examples import DataMissing, Examples
+
+Oracle = Callable[[Examples], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class TextSets:
+    """The sets "Gold", "ZeroGen", "SunGen", "SunGen-Top" and "SunGen-Bottom" of each task.
+
+    ``learned``: the LSTM's weights, those that have not diverged. ``share`` of the pool is an end; ``None``: 1 %, but
+    at least 50 texts. A set that cannot be had raises ``DataMissing``.
+    """
+
+    experiment: Experiment
+    learned: Mapping[Weights, LearnedWeights]
+    share: float | None
+    _judged: dict[Data, np.ndarray] = field(default_factory=dict)
+    _oracles: dict[str, Oracle] = field(default_factory=dict)
+
+    def seeds(self, name: str, task: str) -> tuple[int, ...]:
+        """The seeds that a set has samples of: all of them, of SunGen's those with weights."""
+        return tuple(seed for seed in self.experiment.seeds("lstm") if "SunGen" not in name or self._has(task, seed))
+
+    def texts(self, name: str, task: str) -> list[tuple[str, ...]]:
+        """The texts of a set, one tuple a seed."""
+        if name == "Gold":
+            found = [self._load(self.experiment.data.gold(task, "train")).texts]
+        else:
+            pool = self._load(self.experiment.data.synthetic(task))
+            found = [pool.select(rows).texts for rows in self.rows(name, task)]
+        return found * (len(self.seeds(name, task)) // len(found))
+
+    def rows(self, name: str, task: str) -> list[np.ndarray]:
+        """The rows of the pool that are in a set: one array a seed, or a single one where nothing is random."""
+        pool, budget = self._load(self.experiment.data.synthetic(task)), self.experiment.profile.budget
+        if name == "ZeroGen":
+            return [np.arange(len(pool))[:budget]]
+        weights = {seed: self.learned[self._spec(task, seed)].weights for seed in self.seeds(name, task)}
+        if not weights:
+            raise DataMissing("the weights of every seed have diverged")
+        if name == "SunGen":
+            size = budget or len(pool) // 2
+            return [bernoulli_subset(w, size, seed=derived_seed(seed, 1)) for seed, w in weights.items()]
+        end = {"SunGen-Top": subset.top, "SunGen-Bottom": subset.bottom}[name]
+        return [end(w, quality.group_size(len(pool), self.share)) for w in weights.values()]
+
+    def confirmed(self, name: str, task: str) -> np.ndarray:
+        """(S, k) bool: whether the oracle confirms the labels; sets of different size are cut to the smallest."""
+        data = self.experiment.data
+        spec = data.gold(task, "test") if name == "Gold" else data.synthetic(task)
+        texts = self._load(spec)
+        if task not in self._oracles:
+            self._oracles[task] = self._oracle(task)
+        if spec not in self._judged:
+            self._judged[spec] = self._oracles[task](texts)
+        rows = [np.arange(len(texts))] if name == "Gold" else self.rows(name, task)
+        return quality.oracle_correctness(self._judged[spec], texts.labels, rows)
+
+    def _oracle(self, task: str) -> Oracle:
+        """The classifier named in the parameter ``oracles``, else the profile's."""
+        experiment = self.experiment
+        if task in (experiment.extras["oracles"] or {}):
+            return partial(quality.classifier_labels, experiment.extras["oracles"][task], device=experiment.device)
+        if experiment.profile.demo:
+            return partial(embedded.judge, task)
+        if experiment.profile.name == "small":
+            return partial(tfidf_logreg.predict, tfidf_logreg.fit(self._load(experiment.data.gold(task, "train"))))
+        raise DataMissing("needs a fine-tuned RoBERTa-large: name one in oracles")
+
+    def _has(self, task: str, seed: int) -> bool:
+        return self._spec(task, seed) in self.learned
+
+    def _spec(self, task: str, seed: int) -> Weights:
+        return self.experiment.methods.weights(task, "lstm", seed)
+
+    def _load(self, spec: Data) -> Examples:
+        return sources.load(spec, self.experiment.data_dir)
