@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sungen_lib.lab import notebooks
+from sungen_lib.lab import notebooks, scoreboard
 
 REPOSITORY = notebooks.REPOSITORY
 SMALL = notebooks.TABLES / "small"
@@ -210,3 +210,16 @@ def test_relative_links_lead_to_files(path: Path) -> None:
 def test_a_dead_link_is_noticed() -> None:
     cells = ["[a](../README.md#x) [b](none.ipynb) ![c](../tables/none.png) [d](https://x.y/z) [e](#here)"]
     assert dead_links(NOTEBOOKS[0], cells) == ["none.ipynb", "../tables/none.png"]
+
+
+def test_the_scoreboard_shows_the_committed_tables() -> None:
+    """The notebook and the page: both are made again when a table changes."""
+    folder = notebooks.TABLES
+    committed = (folder / "README.md").read_text(encoding="utf-8")
+    assert committed == scoreboard.page(folder, out=folder), "python -m sungen_lib run --only scoreboard --out tables"
+    path = next(path for path in NOTEBOOKS if path.stem == notebooks.SCOREBOARD)
+    shown = path.read_text(encoding="utf-8")
+    tables = [scoreboard.scoreboard(folder), scoreboard.evidence(folder)]
+    for table in tables:
+        lines = json.dumps(scoreboard.linked(table, notebooks.NOTEBOOKS).splitlines(keepends=True), ensure_ascii=False)
+        assert re.sub(r"\s*\n\s*", " ", shown).count(lines[1:-1]) == 1, "python -m sungen_lib refresh --only scoreboard"
