@@ -38,7 +38,7 @@ def scoreboard(*folders: str | Path) -> pd.DataFrame:
 
 
 def evidence(*folders: str | Path) -> pd.DataFrame:
-    """The claims that real text tests, one line per claim and task: ``table``, ``claim``, ``on``, ``published``, ``ours``,
+    """The claims that real text tests, a line each: ``table``, ``claim``, ``on``, ``published``, ``ours``,
     ``95 % interval``, ``seeds`` (one sign each), ``verdict``, ``profile``. Of several profiles, the largest counts."""
     found = _results(folders)
     lines = []
