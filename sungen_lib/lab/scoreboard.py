@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ def linked(lines: pd.DataFrame, folder: str | Path) -> str:
     """``lines`` as Markdown; each table's name is a link to its notebook, for a page in ``folder``."""
     names = {notebooks.stem(path.stem): path.name for path in notebooks.select(notebooks.NOTEBOOKS)}
     place = Path(os.path.relpath(notebooks.NOTEBOOKS, folder)).as_posix()
-    return tables.markdown_table(lines.assign(table=[f"[{table}]({place}/{names[table]})" for table in lines["table"]]))
+    links = {table: f"[{table}]({place}/{names[table]})" for table in lines["table"]}
+    page = tables.markdown_table(lines)
+    return re.sub(r"^\| (\w+) ", lambda start: f"| {links.get(start[1], start[1])} ", page, flags=re.M)
 
 
 def page(*folders: str | Path, out: Path) -> str:
