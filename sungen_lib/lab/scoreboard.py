@@ -103,13 +103,13 @@ def _results(folders: tuple[str | Path, ...]) -> dict[str, Claims]:
     return found
 
 
-def _published() -> dict[tuple[str, str, str], dict[str, Any]]:
+def _published() -> dict[tuple[str, str, str], Mapping[Any, Any]]:
     """The paper's side of every claim: ``check`` without cells."""
     checked = {table: check(table, []).to_dict("records") for table in dict.fromkeys(claim.table for claim in CLAIMS)}
     return {(table, line["claim"], line["column"]): line for table, lines in checked.items() for line in lines}
 
 
-def _about(key: tuple[str, str, str], line: Mapping[str, Any]) -> dict[str, str]:
+def _about(key: tuple[str, str, str], line: Mapping[Any, Any]) -> dict[str, str]:
     table, _, column = key
     published = _difference(line["paper"], line["paper"])
     return {"table": table, "claim": line["text"], "on": column_title(column), "published": published}
