@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sungen_lib.lab import PROFILES
-from sungen_lib.lab.notebooks import NOTEBOOKS, REPOSITORY, TABLES, refresh, select
+from sungen_lib.lab.notebooks import NOTEBOOKS, REPOSITORY, TABLES, refresh, select, stem
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,7 +73,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         command.add_argument(
             "--only", type=_prefixes, default=[], metavar="PREFIX[,PREFIX]", help="notebooks that start with PREFIX"
         )
-    run.add_argument("--out", type=_output_folder, default=TABLES, metavar="DIR", help="where tables go (tables)")
+    run.add_argument("--out", type=_output_folder, metavar="DIR", help="where tables go (runs/tables)")
     run.add_argument("--ray", metavar="ADDRESS", help="compute on a Ray cluster: auto, or its address")
     run.add_argument("--dry-run", action="store_true", help="list the runs that all this needs; run none")
     run.add_argument("--check", action="store_true", help=argparse.SUPPRESS)  # check the options, then stop
@@ -155,15 +155,20 @@ def _notebooks(options: argparse.Namespace, notebooks: Path, store: Path) -> int
 
         plan.show(chosen, parameters)
         return 0
-    from sungen_lib.lab import suite
+    from sungen_lib.lab import comparison, suite
 
-    wrong = _unusable(options, store)
+    out = options.out or store / "tables"
+    wrong = _unusable((out, store, out / options.profile), options.data)
     if wrong:
         print(f"sungen_lib run: {wrong}; name another folder", file=sys.stderr)
         return 2
     given = {"profile": options.profile, "data_dir": options.data, "encoder": encoder, "only": options.only}
     given["ray"] = options.ray
-    return int(suite.run(notebooks, out=options.out, store=store, **given) > 0)
+    failed = suite.run(notebooks, out=out, store=store, **given)
+    names = [stem(notebook.stem) for notebook in chosen]
+    for line in comparison.report(out / options.profile, TABLES / options.profile, names):
+        print(line)
+    return int(failed > 0)
 
 
 def _model(name: str | None) -> str | None:
@@ -171,14 +176,14 @@ def _model(name: str | None) -> str | None:
     return str(Path(name).absolute()) if name and Path(name).is_dir() else name
 
 
-def _unusable(options: argparse.Namespace, store: Path) -> str | None:
+def _unusable(folders: Sequence[Path], data: Path | None) -> str | None:
     """Why results cannot go where they should, if they cannot."""
     from sungen_lib.storage import inside, writable
 
-    for folder in (options.out, store):
+    for folder in folders:
         if not writable(folder):
             return f"no files can be written to {folder}"
-        if options.data is not None and any(inside(p, options.data) for p in (folder, folder / options.profile)):
+        if data is not None and inside(folder, data):
             return f"results would go among the data, to {folder}"
     return None
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,7 +108,7 @@ def test_no_text_is_at_both_ends(number: int) -> None:
 def test_the_view_follows_its_controls() -> None:
     texts = Examples.of([f"text {i}" for i in range(25)], [i % 2 for i in range(25)], [ALL, "other"])
     view = Explorer(texts, np.arange(25) / 25).view()
-    page, count = of_kind(view, "HTML"), of_kind(view, "Label")
+    page, count = of_kind(view, "HTML"), next(w for w in walk(view) if type(w).__name__ == "Label")
 
     def shown() -> list[int]:
         return [i for i in range(25) if f">text {i}<" in page.value]
@@ -124,6 +126,33 @@ def test_the_view_follows_its_controls() -> None:
     assert page.value.index("text 24") < page.value.index("text 20")
     of_kind(view, "Text").value = "nothing like it"
     assert shown() == [] and count.value.startswith("0 of 25 texts")
+
+
+def test_marked_texts_stay_marked_and_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    texts = Examples.of([f'text "{i}",\nmore' for i in range(25)], [0] * 25, ["x", "y"])
+    one = Explorer(texts, np.arange(25) / 25, more={"type": list("abcde" * 5)})
+    view = one.view()
+
+    def buttons() -> list[Any]:
+        return [w for w in walk(view) if type(w).__name__ == "ToggleButton" and w.layout.display != "none"]
+
+    assert [button.description for button in buttons()] == [f"mark {i}" for i in range(10)]
+    buttons()[3].value = True
+    of_kind(view, "BoundedIntText").value = 3
+    assert [button.description for button in buttons()] == [f"mark {i}" for i in range(20, 25)]
+    assert not any(button.value for button in buttons())
+    buttons()[1].value = True
+    of_kind(view, "BoundedIntText").value = 1
+    assert [button.value for button in buttons()] == [i == 3 for i in range(10)]
+    assert one.marked == {3, 21} and len(texts.select(sorted(one.marked))) == 2
+    of_kind(view, "Button").click()
+    with (tmp_path / "store" / "marked.csv").open(encoding="utf-8", newline="") as file:
+        header, *lines = csv.reader(file)
+    assert header == ["idx", "weight", "label", "type", "text"]
+    assert lines == [["3", "0.1200", "x", "d", 'text "3",\nmore'], ["21", "0.8400", "x", "b", 'text "21",\nmore']]
+    buttons()[3].value = False
+    assert one.marked == {21} and one.save(tmp_path / "marks.csv").startswith("1 marked, saved to ")
 
 
 def test_without_ipywidgets_there_is_the_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -268,8 +268,37 @@ def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> No
             "table": "table02",
             "claim": "SunGen, synthetic outer set is more accurate than ZeroGen",
             "on": "IMDb",
-            "published": pytest.approx(84.10 - 71.52),
+            "published": "+12.58",
             "small": "holds (+4.20)",
         }
     ]
     assert len(board) == 128
+
+
+def claim_of(*, ours: float, seeds: str = "+ + -", **more: Any) -> dict[str, Any]:
+    about = {"claim": "gain", "text": "SunGen is more accurate", "column": "imdb", "low": -1.0, "high": 9.0}
+    return about | {"verdict": "undecided", "ours": ours, "seeds": seeds} | more
+
+
+def test_the_scoreboard_leads_with_the_largest_real_profile(tmp_path: Path) -> None:
+    """One line a claim; a demonstration is no evidence, and a claim that no real run tests is not there."""
+    for profile, claims in {
+        "embedded": [claim_of(ours=15.0)],
+        "small": [claim_of(ours=4.2), claim_of(ours=0.0, column="yelp", seeds="")],
+        "paper": [],
+    }.items():
+        (tmp_path / profile).mkdir()
+        (tmp_path / profile / "table02.json").write_text(json.dumps({"name": "table02", "claims": claims}))
+    (line,) = scoreboard.evidence(tmp_path).to_dict("records")
+    assert line["ours"] == "+4.20" and line["published"] == "+12.58" and line["profile"] == "small"
+    assert line["95 % interval"] == "-1.00 to +9.00" and line["seeds"] == "+ + -" and line["verdict"] == "undecided"
+    larger = {"name": "table02", "claims": [claim_of(ours=12.0, low=None, high=None)]}
+    (tmp_path / "paper" / "table02.json").write_text(json.dumps(larger))
+    (line,) = scoreboard.evidence(tmp_path).to_dict("records")
+    assert line["ours"] == "+12.00" and line["95 % interval"] == "none" and line["profile"] == "paper"
+
+
+def test_the_page_links_to_notebooks_from_wherever_it_stands(tmp_path: Path) -> None:
+    out = notebooks.REPOSITORY / "runs" / "tables"
+    assert "](../../notebooks/table01" in scoreboard.page(notebooks.TABLES, out=out)
+    assert "Nothing has been run on real text." in scoreboard.page(tmp_path, out=tmp_path)

@@ -4,10 +4,8 @@ weights that have diverged are told in a sentence."""
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +30,7 @@ WRONG: dict[str, list[Any]] = {
 
 
 def code_cells(notebook: Path) -> list[dict[str, Any]]:
-    """All of them but the one, tagged ``install``, that comes first where a notebook may be opened by itself."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return [cell for cell in cells if cell["cell_type"] == "code" and cell["metadata"].get("tags") != ["install"]]
+    return [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
 
 
 def literals(notebook: Path) -> dict[str, Any]:
@@ -128,23 +124,6 @@ def test_a_wrong_parameter_stops_in_the_second_cell(
         exec(second, names | {"In": ["", parameters, injected, second]})
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_notebook_opened_by_itself_installs_the_package_if_it_has_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    commands: list[list[str]] = []
-    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
-    alone = []
-    for notebook in NOTEBOOKS:
-        cell = json.loads(notebook.read_text(encoding="utf-8"))["cells"][1]
-        if cell["metadata"].get("tags") == ["install"]:
-            alone.append(notebook.stem)
-            exec("".join(cell["source"]), {})
-            assert commands == [], "it is there, so nothing is installed"
-            with monkeypatch.context() as patch:
-                patch.setattr(importlib.util, "find_spec", lambda name: None)
-                exec("".join(cell["source"]), {})
-            assert commands.pop()[1:4] == ["-m", "pip", "install"]
-    assert "00_quickstart" in alone
 
 
 @pytest.mark.parametrize("spared", [(), (2,)])

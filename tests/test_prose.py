@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterator
@@ -9,14 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from sungen_lib.lab import notebooks
+from sungen_lib.lab import notebooks, scoreboard
 
 REPOSITORY = notebooks.REPOSITORY
 SMALL = notebooks.TABLES / "small"
 NOTEBOOKS = notebooks.select(notebooks.NOTEBOOKS)
 PAPERS = [path for path in NOTEBOOKS if re.match(r"(table|figure)\d\d_", path.name)]
 PAPERS_BY_STEM = {notebooks.stem(path.stem): path for path in PAPERS}
-PAGES = [REPOSITORY / "README.md", *NOTEBOOKS]
+README = REPOSITORY / "README.md"
+RESULTS = REPOSITORY / "benchmarks" / "RESULTS.md"
+NOTES = SMALL / "NOTES.md"
+GUIDES = [notebooks.NOTEBOOKS / "README.md", REPOSITORY / "docs" / "guide.md", REPOSITORY / "CONTRIBUTING.md"]
+PAGES = [README, *GUIDES, RESULTS, NOTES, notebooks.TABLES / "README.md", *NOTEBOOKS]
 
 CLAIM, FOUND, DEVIATIONS = "**The paper's claim** (", "**What we found on real text", "**Where we deviate"
 NUMBER = r"(?<![\w.])[+-]?\d+(?:\.\d+)?"
@@ -85,14 +90,14 @@ def finding(path: Path) -> str:
 def tables_of(path: Path) -> list[Path]:
     """The files with a notebook's numbers on real text."""
     if path.stem == "speed":
-        return [REPOSITORY / "benchmarks" / "RESULTS.md"]
+        return [RESULTS]
     return sorted(file for kind in ("csv", "md") for file in SMALL.glob(f"{notebooks.stem(path.stem)}.{kind}"))
 
 
 def evidence(path: Path) -> str:
     """What the numbers of a finding must come from: the notebook's tables and the notes; all tables if it has none."""
     tables = tables_of(path) or ([] if path in PAPERS else sorted([*SMALL.glob("*.csv"), *SMALL.glob("*.md")]))
-    texts = [file.read_text(encoding="utf-8") for file in {SMALL / "NOTES.md": None, **dict.fromkeys(tables)}]
+    texts = [file.read_text(encoding="utf-8") for file in {NOTES: None, **dict.fromkeys(tables)}]
     return "\n".join(texts).replace("−", "-")
 
 
@@ -133,6 +138,67 @@ def test_the_numbers_on_real_text_are_those_of_the_tables(path: Path) -> None:
     assert unsupported(finding(path), evidence(path)) == []
     if tables_of(path):
         assert unsupported_without_unit(finding(path), evidence(path)) == []
+
+
+def committed(folder: Path) -> str:
+    """All committed tables in ``folder`` and the differences behind their claims."""
+    files = sorted([*folder.glob("*.csv"), *folder.glob("*.md"), notebooks.TABLES / "README.md"])
+    claims = [claim for path in sorted(folder.glob("*.json")) for claim in notebooks.read_json(path).get("claims", [])]
+    texts = [path.read_text(encoding="utf-8") for path in files if path != NOTES]
+    return "\n".join([*texts, *(f"{claim['ours']} {claim['low']} {claim['high']}" for claim in claims)])
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_tables() -> None:
+    text = README.read_text(encoding="utf-8").replace("−", "-")
+    source = "\n".join([committed(SMALL), NOTES.read_text(encoding="utf-8"), RESULTS.read_text(encoding="utf-8")])
+    assert unsupported(text, source) == []
+    assert unsupported_without_unit(re.sub(r"Python 3\.11|127\.0\.0\.1|2\.5 GHz", "", text), source) == []
+
+
+def cells_of(text: str) -> dict[tuple[str, str], list[str]]:
+    """The README's table of findings: training set and model, then the cells."""
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")
+    ]
+    return {(line[0], line[1]): line[2:] for line in lines if len(line) == 5 and line[0] in FOUND_ROWS}
+
+
+FOUND_ROWS = {
+    "gold": "Supervised {}",
+    "raw texts (ZeroGen)": "ZeroGen {}",
+    "weighted texts (SunGen)": "SunGen {}",
+    "texts that cleanlab keeps": "cleanlab, then {}",
+    "raw texts": "{}",
+}
+
+
+def test_the_readmes_findings_are_cells_of_table_1() -> None:
+    """Each in its place. The rows of the frozen encoder are in the notes until Table 1 has them."""
+    with (SMALL / "table01.csv").open(encoding="utf-8", newline="") as file:
+        measured = {(line["row"], line["column"]): line for line in csv.DictReader(file)}
+    found = cells_of(README.read_text(encoding="utf-8"))
+    assert len(found) == 9
+    for (training, model), cells in found.items():
+        for column, cell in zip(("imdb", "sst2", "rotten_tomatoes"), cells, strict=True):
+            line = measured.get(
+                (FOUND_ROWS[training].format(model.replace("frozen MiniLM", "MiniLM-L6 (frozen)")), column)
+            )
+            if line is None or not line["ours"]:
+                assert model == "frozen MiniLM" and (cell == "–" or cell in NOTES.read_text(encoding="utf-8")), cell
+                continue
+            mean, _, deviation = cell.partition(" ± ")
+            assert agrees(mean, line["ours"]) and bool(deviation) == bool(line["sd"]), (training, model, column)
+            assert not deviation or agrees(deviation, line["sd"]), (training, model, column)
+
+
+# Of single seeds, of Figure 1's curves, an interval of no claim in the tables, and the share of MRPC's larger class.
+IN_RECORDS = {"50.9", "55.6", "67.7", "72.3", "12.4", "68.4"}
+
+
+def test_the_claims_in_the_notes_are_those_of_the_tables() -> None:
+    section = NOTES.read_text(encoding="utf-8").replace("−", "-").split("## The paper's claims")[1].split("\n## ")[0]
+    source = committed(SMALL).replace("-", "")  # a claim about "no better" has the table's difference turned round
+    assert set(unsupported_without_unit(section.replace("-", ""), source)) == IN_RECORDS
 
 
 def test_figure_6_has_the_numbers_of_its_picture() -> None:
@@ -210,3 +276,16 @@ def test_relative_links_lead_to_files(path: Path) -> None:
 def test_a_dead_link_is_noticed() -> None:
     cells = ["[a](../README.md#x) [b](none.ipynb) ![c](../tables/none.png) [d](https://x.y/z) [e](#here)"]
     assert dead_links(NOTEBOOKS[0], cells) == ["none.ipynb", "../tables/none.png"]
+
+
+def test_the_scoreboard_shows_the_committed_tables() -> None:
+    """The notebook and the page: both are made again when a table changes."""
+    folder = notebooks.TABLES
+    committed = (folder / "README.md").read_text(encoding="utf-8")
+    assert committed == scoreboard.page(folder, out=folder), "python -m sungen_lib run --only scoreboard --out tables"
+    path = next(path for path in NOTEBOOKS if path.stem == notebooks.SCOREBOARD)
+    shown = path.read_text(encoding="utf-8")
+    tables = [scoreboard.scoreboard(folder), scoreboard.evidence(folder)]
+    for table in tables:
+        lines = json.dumps(scoreboard.linked(table, notebooks.NOTEBOOKS).splitlines(keepends=True), ensure_ascii=False)
+        assert re.sub(r"\s*\n\s*", " ", shown).count(lines[1:-1]) == 1, "python -m sungen_lib refresh --only scoreboard"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sungen_lib import show, subset
+from sungen_lib import show, storage, subset
 from sungen_lib.texts.examples import Examples
 
 PAGE = 10  # texts in the interactive view at a time
@@ -19,8 +22,11 @@ class Explorer:
     """``data`` with its ``weights``, (N,) in [0, 1], shown as a cell's output.
 
     Interactive (ipywidgets): filter by class and weight, search, page through whole texts, lowest or highest weights
-    first. In unattended runs (papermill, nbval), on a web page, or without ipywidgets: a table of the ``shown``
-    highest and lowest weights. ``more``: further columns by title, N values each. Texts are escaped in both.
+    first, mark texts. ``marked`` holds the marked rows (``data.select(sorted(explorer.marked))``), ``save`` writes them
+    as CSV; so does a button, to ``marked.csv`` in the store.
+
+    In unattended runs (papermill, nbval), on a web page, or without ipywidgets: a table of the ``shown`` highest and
+    lowest weights. ``more``: further columns by title, N values each. Texts are escaped in both.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class Explorer:
         if len(lengths) > 1:
             raise ValueError(f"{len(data)} texts, {len(weights)} weights and the columns beside them differ in length")
         self.data, self.weights, self.shown = data, np.asarray(weights), shown
+        self.marked: set[int] = set()
 
     def matching(self, *, name: str | None = None, low: float = 0.0, high: float = 1.0, search: str = "") -> np.ndarray:
         """Rows of the class ``name`` with weights in [low, high] that contain ``search`` in any case; lowest first."""
@@ -49,8 +56,10 @@ class Explorer:
 
     def table(self, rows: Sequence[int] | np.ndarray, *, clip: int | None = None) -> str:
         """HTML of the given rows; ``clip``: characters shown of each text, by default all."""
-        header = ["idx", "weight", "label", *self.more, "text"]
-        return show.table(header, [self._line(int(row), clip) for row in rows])
+        return show.table(self._header(), [self._line(int(row), clip) for row in rows])
+
+    def _header(self) -> list[str]:
+        return ["idx", "weight", "label", *self.more, "text"]
 
     def _line(self, row: int, clip: int | None) -> list[object]:
         text = self._text(row)
@@ -87,18 +96,29 @@ class Explorer:
         parts = (("highest", highest), ("lowest", lowest))
         return "".join(f"<p>The {end} weights:</p>{self.table(rows, clip=CLIP)}" for end, rows in parts)
 
+    def save(self, path: str | Path) -> str:
+        """Write the marked rows to ``path`` as CSV, in the order of the texts; says what was written."""
+        buffer = io.StringIO(newline="")
+        writer = csv.writer(buffer)
+        writer.writerow(self._header())
+        writer.writerows(self._line(row, None) for row in sorted(self.marked))
+        storage.write_text(path, buffer.getvalue())
+        return f"{len(self.marked):,} marked, saved to {path}"
+
     def view(self) -> Any:
         """The interactive view, an ipywidgets ``VBox``; ``ImportError`` without ipywidgets."""
         import ipywidgets as widgets
 
         classes = [(ALL, None), *((name, name) for name in self.data.label_names)]
         # Options are indices, because browsers would show a value of None as no choice.
-        name = widgets.Dropdown(options=classes, index=0, description="class")
-        between = widgets.FloatRangeSlider(value=(0, 1), min=0, max=1, step=0.01, description="weight")
-        search = widgets.Text(description="search", continuous_update=False)
-        order = widgets.ToggleButtons(options=["lowest first", "highest first"])
-        page = widgets.BoundedIntText(value=1, min=1, max=1, description="page")
-        count, texts = widgets.Label(), widgets.HTML()
+        name = widgets.Dropdown(options=classes, index=0, description="class", layout={"width": "16em"})
+        between = widgets.FloatRangeSlider(
+            value=(0, 1), min=0, max=1, step=0.01, description="weight", layout={"width": "30em"}
+        )
+        search = widgets.Text(description="search", continuous_update=False, layout={"width": "20em"})
+        order = widgets.ToggleButtons(options=["lowest first", "highest first"], style={"button_width": "auto"})
+        page = widgets.BoundedIntText(value=1, min=1, max=1, description="page", layout={"width": "12em"})
+        count, texts, marks = widgets.Label(), widgets.HTML(), _Marks(self.marked, self.data.idx)
 
         def update(change: Mapping[str, Any] | None = None) -> None:
             low, high = between.value
@@ -109,10 +129,43 @@ class Explorer:
                 page.value = 1
             start = PAGE * (page.value - 1)
             count.value = f"{len(rows):,} of {len(self.data):,} texts; page {page.value} of {page.max}"
+            marks.show(rows[start : start + PAGE])
             texts.value = self.table(rows[start : start + PAGE])
 
         for control in (name, between, search, order, page):
             control.observe(update, names="value")
         update()
-        controls = widgets.HBox([name, between, search]), widgets.HBox([order, page, count])
-        return widgets.VBox([*controls, texts])
+        export = widgets.Button(description="save marked"), widgets.Label()
+        export[0].on_click(lambda _: setattr(export[1], "value", self.save(storage.store_root() / "marked.csv")))
+        lines = [name, between, search], [order, page, count], [*marks.buttons, *export]
+        # Wrapped where the window is narrow, and nothing is squeezed: a page number is shown whole.
+        wrapped = {"flex_flow": "row wrap", "align_items": "center"}
+        for widget in (widget for line in lines for widget in line):
+            widget.layout.flex, widget.layout.max_width = "0 0 auto", "100%"
+        return widgets.VBox([*(widgets.HBox(line, layout=wrapped) for line in lines), texts])
+
+
+class _Marks:
+    """A button for each text of a page, pressed where its row is in ``marked``."""
+
+    def __init__(self, marked: set[int], idx: Sequence[object] | np.ndarray) -> None:
+        import ipywidgets as widgets
+
+        self.marked, self.idx, self.rows = marked, idx, list[int]()
+        self.buttons = [widgets.ToggleButton(tooltip="mark", layout={"width": "auto"}) for _ in range(PAGE)]
+        for button in self.buttons:
+            button.observe(self._pressed, names="value")
+
+    def show(self, rows: np.ndarray) -> None:
+        """The buttons of another page."""
+        self.rows = []  # what is set below is nobody's press
+        for button, row in zip(self.buttons, rows.tolist(), strict=False):
+            button.description, button.value = f"mark {self.idx[row]}", row in self.marked
+        for number, button in enumerate(self.buttons):
+            button.layout.display = None if number < len(rows) else "none"
+        self.rows = rows.tolist()
+
+    def _pressed(self, change: Mapping[str, Any]) -> None:
+        place = self.buttons.index(change["owner"])
+        if place < len(self.rows):
+            (self.marked.add if change["new"] else self.marked.discard)(self.rows[place])

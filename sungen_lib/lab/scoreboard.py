@@ -1,20 +1,27 @@
-"""Every claim of the paper and its verdict at each profile."""
+"""Every claim of the paper and its verdicts: on real text first, at every profile, and as the page of ``tables/``."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sungen_lib.lab import PROFILES
+from sungen_lib.lab import PROFILES, notebooks, tables
+from sungen_lib.lab.profiles import DEMO_PROFILES
 from sungen_lib.lab.tidying import column_title
 from sungen_lib.paper.claims import CLAIMS
 from sungen_lib.paper.verdicts import check
 
 SHOWN = tuple(profile for profile in PROFILES if profile != "tiny")  # which is for tests
+VERDICTS = ("holds", "fails", "undecided", "diverged", "not run")
+FINE = 0.05  # differences up to this are Self-BLEU's, and get a third decimal
+
+Claims = dict[tuple[str, str, str], dict[str, Any]]  # by table, claim and column
 
 
 def scoreboard(*folders: str | Path) -> pd.DataFrame:
@@ -23,21 +30,93 @@ def scoreboard(*folders: str | Path) -> pd.DataFrame:
     One line per claim and task, in the paper's order: ``table``, ``claim``, ``on``, ``published`` (the paper's
     difference), then a column per profile: the verdict and our difference, "not run" where there is no result.
     """
-    found: dict[str, dict[tuple[str, str, str], dict[str, Any]]] = {}
+    found = _results(folders)
+    lines = []
+    for key, line in _published().items():
+        verdicts = {profile: _verdict_text(claims.get(key)) for profile, claims in found.items()}
+        lines.append(_about(key, line) | verdicts)
+    return pd.DataFrame(lines)
+
+
+def evidence(*folders: str | Path) -> pd.DataFrame:
+    """The claims that real text tests, a line each: ``table``, ``claim``, ``on``, ``published``, ``ours``,
+    ``95 % interval``, ``seeds`` (one sign each), ``verdict``, ``profile``. Of several profiles, the largest counts."""
+    found = _results(folders)
+    lines = []
+    for key, line in _published().items():
+        for profile in (name for name in reversed(SHOWN) if name in found and name not in DEMO_PROFILES):
+            claim = found[profile].get(key)
+            if claim is None or not claim["seeds"]:
+                continue
+            interval = "none" if claim["low"] is None else f"{claim['low']:+.2f} to {claim['high']:+.2f}"
+            measured = {"ours": _difference(claim["ours"], line["paper"]), "95 % interval": interval}
+            about = {name: claim[name] for name in ("seeds", "verdict")}
+            lines.append(_about(key, line) | {"claim": claim["text"]} | measured | about | {"profile": profile})
+            break
+    return pd.DataFrame(lines)
+
+
+def counts(board: pd.DataFrame) -> pd.DataFrame:
+    """How many claims of ``scoreboard`` have each verdict, a column per profile."""
+    profiles = [name for name in SHOWN if name in board]
+    numbers = {name: [int(board[name].str.startswith(verdict).sum()) for verdict in VERDICTS] for name in profiles}
+    return pd.DataFrame(numbers, index=pd.Index(VERDICTS, name="verdict"))
+
+
+def linked(lines: pd.DataFrame, folder: str | Path) -> str:
+    """``lines`` as Markdown; each table's name is a link to its notebook, for a page in ``folder``."""
+    names = {notebooks.stem(path.stem): path.name for path in notebooks.select(notebooks.NOTEBOOKS)}
+    place = Path(os.path.relpath(notebooks.NOTEBOOKS, folder)).as_posix()
+    links = {table: f"[{table}]({place}/{names[table]})" for table in lines["table"]}
+    page = tables.markdown_table(lines)
+    return re.sub(r"^\| (\w+) ", lambda start: f"| {links.get(start[1], start[1])} ", page, flags=re.M)
+
+
+def page(*folders: str | Path, out: Path) -> str:
+    """``out``/README.md: the evidence on real text, how many claims have each verdict, and every claim."""
+    board, real = scoreboard(*folders), evidence(*folders)
+    return f"""# The paper's claims about its tables, and what became of them here
+
+Written by `notebooks/scoreboard.ipynb`, which explains the verdicts. Numbers are differences, in the unit of the table.
+A seed's sign says whether it supports the claim alone.
+
+## On real text
+
+{linked(real, out) if len(real) else "Nothing has been run on real text."}
+## Every claim, at every profile
+
+Sizes in Table 4's claims are the paper's: ours have the same share of the pool. `embedded` is a demonstration of the
+machinery and no evidence about the paper.
+
+{tables.markdown_table(counts(board).reset_index())}
+{linked(board, out)}"""
+
+
+def _results(folders: tuple[str | Path, ...]) -> dict[str, Claims]:
+    found: dict[str, Claims] = {}
     for profile in SHOWN:
         files = {path.name: path for out in folders for path in sorted((Path(out) / profile).glob("table*.json"))}
         results = [json.loads(path.read_text(encoding="utf-8")) for path in files.values()]
         claims = {(r["name"], c["claim"], c["column"]): c for r in results for c in r.get("claims", ())}
         if claims:
             found[profile] = claims
-    lines = []
-    for table in dict.fromkeys(claim.table for claim in CLAIMS):
-        for line in check(table, []).to_dict("records"):
-            key = table, line["claim"], line["column"]
-            verdicts = {profile: _verdict_text(claims.get(key)) for profile, claims in found.items()}
-            on = column_title(line["column"])
-            lines.append({"table": table, "claim": line["text"], "on": on, "published": line["paper"]} | verdicts)
-    return pd.DataFrame(lines)
+    return found
+
+
+def _published() -> dict[tuple[str, str, str], Mapping[Any, Any]]:
+    """The paper's side of every claim: ``check`` without cells."""
+    checked = {table: check(table, []).to_dict("records") for table in dict.fromkeys(claim.table for claim in CLAIMS)}
+    return {(table, line["claim"], line["column"]): line for table, lines in checked.items() for line in lines}
+
+
+def _about(key: tuple[str, str, str], line: Mapping[Any, Any]) -> dict[str, str]:
+    table, _, column = key
+    published = _difference(line["paper"], line["paper"])
+    return {"table": table, "claim": line["text"], "on": column_title(column), "published": published}
+
+
+def _difference(value: float | None, paper: float) -> str:
+    return "none" if value is None else f"{value:+.{3 if abs(paper) < FINE else 2}f}"
 
 
 def _verdict_text(claim: Mapping[str, Any] | None) -> str:

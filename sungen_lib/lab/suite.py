@@ -21,6 +21,7 @@ from sungen_lib.lab.notebooks import (
     NOTEBOOKS,
     PACKAGE,
     SCOREBOARD,
+    TABLES,
     TIDY,
     environment,
     execute,
@@ -154,13 +155,13 @@ def _data_hash(data_dir: Path | None) -> str | None:
 
 
 def _output_hashes(out: Path, notebook: Path) -> dict[str, str]:
-    """Of what the notebook has written; for the scoreboard, of every profile's results and the page made from them."""
+    """Of what the notebook has written; for the scoreboard, of the results it reads and the page made from them."""
     name = stem(notebook.stem)
     folder = name if out.name == "embedded" else f"{name}-{out.name}"  # your_data's results have one of their own
-    own = f"{out.name}/{name}.*", f"{folder}/*"
-    patterns = ("README.md", "*/*.json") if notebook.stem == SCOREBOARD else own
-    files = sorted(path for pattern in patterns for path in out.parent.glob(pattern))
-    return {str(path.relative_to(out.parent)): _hash([path.read_bytes()]) for path in files}
+    found = [*out.glob(f"{name}.*"), *(out.parent / folder).glob("*")]
+    if notebook.stem == SCOREBOARD:
+        found = [out.parent / "README.md", *out.parent.glob("*/*.json"), *TABLES.glob("*/*.json")]
+    return {str(path): _hash([path.read_bytes()]) for path in sorted(found) if path.is_file()}
 
 
 def _record_hashes(out: Path, notebook: Path, store: Path) -> dict[str, str | None]:
