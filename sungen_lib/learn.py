@@ -28,6 +28,7 @@ from sungen_lib.texts.examples import Examples
 from sungen_lib.train import Diverged, predict
 
 CHECKPOINT_SECONDS = 20.0
+CHANCE_ROWS = 2000
 PILOT = 10  # iterations that ``choose_outer_lr`` runs for each rate
 
 
@@ -92,7 +93,7 @@ def learn_weights(
         for state in iterations(train_set, tams, bilevel, outer_set=outer, seed=seed, state=saved.state):
             saved.after_iteration(last=state.done == bilevel.iterations)
             if state.done == 1:
-                choice.warn_if_at_chance(predict(tams[0], train_set).argmax(-1).cpu().numpy(), texts.labels)
+                _warn_if_at_chance(tams[0], train_set, seed)
             bar.set_postfix(outer_loss=f"{state.history[-1].outer_loss:.3f}", refresh=False)
             bar.update()
     learned = saved.learned()
@@ -110,6 +111,13 @@ def _prepared(
     model, train_set, tokenizer = prepared.model, prepared.data, prepared.tokenizer
     others = [derived_seed(seed, 3, number) for number in range(1, initialisations)]
     return [model, *(tam.build(tokenizer, train_set.classes, seed=other) for other in others)], train_set, tokenizer
+
+
+def _warn_if_at_chance(tam: nn.Module, train_set: Samples, seed: int) -> None:
+    """``choice.warn_if_at_chance`` on at most ``CHANCE_ROWS`` texts, which are enough to see it."""
+    rows = np.random.default_rng(seed).permutation(len(train_set))[:CHANCE_ROWS]
+    sample = train_set.select(rows)
+    choice.warn_if_at_chance(predict(tam, sample).argmax(-1).cpu().numpy(), sample.labels.cpu().numpy())
 
 
 def choose_outer_lr(texts: Examples, rates: Sequence[float], *, pilot: int = PILOT, **settings: Any) -> float:

@@ -78,7 +78,7 @@ def one_of(known: Iterable[str]) -> Any:
 
 
 def several(item: Any, example: str) -> Any:
-    """A list with one or more different items. As text it may be a JSON list: ``papermill -p`` passes it so."""
+    """A list with one or more different items; as text, a JSON list, which is how ``papermill -p`` passes one."""
     items = Annotated[tuple[item, ...], Field(min_length=1), AfterValidator(lambda v: tuple(dict.fromkeys(v)))]
     return Annotated[items, BeforeValidator(_json_list), must(f"be a list such as {example}")]
 
@@ -96,10 +96,8 @@ PositiveIntegers = several(PositiveInteger, "[1, 2, 3]")
 PositiveNumbers = several(PositiveNumber, "[0.01, 1]")
 Share = Annotated[StrictFloat, Field(gt=0, lt=1), must("be a number between 0 and 1")]
 Name = Annotated[StrictStr, Field(min_length=1), must("be a name")]
-# Column names that look like numbers arrive as numbers.
-Column = Annotated[
-    StrictStr, Field(min_length=1), BeforeValidator(lambda v: str(v) if type(v) is int else v), must("name a column")
-]
+_text = BeforeValidator(lambda v: str(v) if type(v) is int else v)  # names that look like numbers arrive as numbers
+Column = Annotated[StrictStr, Field(min_length=1), _text, must("name a column")]
 YesOrNo = Annotated[StrictBool, must("be True or False")]
 Names = Annotated[
     tuple[Name, ...],
