@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sungen_lib import __main__ as command_line
-from sungen_lib.lab import notebooks, suite
+from sungen_lib.lab import execution, notebooks, suite
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PARAMETERS = 'profile = "embedded"\nout = "tables"\n'
@@ -223,6 +223,48 @@ def test_a_failing_notebook_stops_no_other(world: World, capsys: pytest.CaptureF
 
     assert world.run(only=["bad", "table01"]) == 1
     assert "1 unchanged, 1 failed" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_two_notebooks_at_a_time_and_the_timed_one_alone(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    meet = """
+import pathlib, time
+here = pathlib.Path({here!r})
+(here / {mine!r}).touch()
+end = time.monotonic() + 90
+while not (here / {other!r}).exists():
+    assert time.monotonic() < end, "alone"
+    time.sleep(0.05)
+"""
+    here = str(world.root)
+    write_notebook(world.notebooks / "table01_a.ipynb", meet.format(here=here, mine="a", other="b"))
+    write_notebook(world.notebooks / "table02_b.ipynb", meet.format(here=here, mine="b", other="a"))
+    write_notebook(world.notebooks / "speed.ipynb", "1 + 1")
+    assert world.run() == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:3]] == ["table01_a", "table02_b", "speed"]
+
+
+def test_the_runs_of_several_notebooks_come_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(suite, "ahead", lambda paths, **_: asked.append([path.stem for path in paths]))
+    write_notebook(world.notebook, TABLE)
+    write_notebook(world.notebooks / "table02_b.ipynb", "1 + 1")
+    world.run()
+    assert asked == [["table01_main_results", "table02_b"]]
+    world.run()
+    write_notebook(world.notebook, TABLE, "2 + 2")
+    world.run()
+    assert len(asked) == 1  # none is outdated; one is, and computes its runs itself
+
+
+def test_an_error_before_the_notebooks_is_left_to_them(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(execution, "execute", fails)
+    assert not suite.ahead([notebooks.NOTEBOOKS / "table11_one_level.ipynb"], store=world.store, profile="tiny")
+    assert capsys.readouterr().err == "run_all.sh: before the notebooks: RuntimeError: no memory\n"
 
 
 def test_the_kernel_is_this_interpreter_and_this_package(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

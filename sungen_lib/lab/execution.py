@@ -90,13 +90,13 @@ def execute(
         cuda = any(getattr(spec, "device", "cpu") == "cuda" for spec in missing)
         jobs = 1 if cuda else _cores()
     jobs = min(jobs, len(missing))
-    if jobs <= 1 or not _side_by_side():
+    if jobs <= 1 or not poolable():
 
         def now(handles: list[Spec]) -> Iterable[tuple[Spec, Record]]:
             return ((spec, compute(spec, data_dir)) for spec in handles)
 
         return in_order(specs, lambda spec: spec, now, width=1, progress=progress)
-    with _processes(jobs) as pool:
+    with processes(jobs) as pool:
 
         def finished(handles: list[Future[Record]]) -> Iterable[tuple[Future[Record], Record]]:
             return ((future, future.result()) for future in wait(handles, return_when=FIRST_COMPLETED).done)
@@ -140,7 +140,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _side_by_side() -> bool:
+def poolable() -> bool:
     """Whether there can be a pool of processes: not without a /dev/shm for semaphores (some containers), nor where
     processes cannot be forked (Windows)."""
     try:
@@ -151,7 +151,7 @@ def _side_by_side() -> bool:
 
 
 @contextmanager
-def _processes(number: int) -> Iterator[ProcessPoolExecutor]:
+def processes(number: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of ``number`` local processes, terminated if the block raises."""
     context = multiprocessing.get_context("forkserver")  # imports torch and transformers once, then forks
     context.set_forkserver_preload(["sungen_lib.lab.stages", "sungen_lib.embedded.plm"])

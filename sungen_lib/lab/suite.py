@@ -12,8 +12,10 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ from sungen_lib.lab.notebooks import (
 )
 from sungen_lib.storage import locked
 
+ALONE = ("speed", SCOREBOARD)  # at the end: the one measures time, the other reads the others' results
+Turn = Callable[[Path], tuple[str, str]]
 VERDICTS = ("holds", "fails", "undecided")
 
 
@@ -61,23 +65,50 @@ def run(
         parameters["encoder"] = encoder
     about = {"package": _package_hash(), "parameters": parameters, "data": _data_hash(data_dir)}
     started, results = time.monotonic(), Counter[str]()
-    copies = {notebook: store / "executed" / profile / notebook.name for notebook in select(notebooks, only)}
-    places = {"out": out / profile, "store": store}
-    outdated = [notebook for notebook, copy in copies.items() if not _unchanged(notebook, copy, about, **places)]
-    if ray or len(outdated) > 1:
-        ahead(outdated, parameters, store=store, ray=ray)
-    for notebook, copy in copies.items():
-        print(f"{notebook.stem:<32}", end=" ", flush=True)
-        try:
-            with locked(store / "locks" / f"{profile}-{notebook.stem}"):
-                outcome, text = _bring_up_to_date(notebook, copy, about, **places)
-        except OSError as error:  # of this notebook's files; the others still get their turn
-            outcome, text = "failed", failure(_with_remedy(error), copy)
-        results[outcome] += 1
-        print(text, flush=True)
+    places: dict[str, Any] = {"out": out / profile, "store": store}
+    turn: Turn = partial(_turn, about=about, **places)
+    chosen = sorted(select(notebooks, only), key=lambda notebook: notebook.stem in ALONE)
+    outdated = [notebook for notebook in chosen if not _unchanged(notebook, about, **places)]
+    several = (ray or len(outdated) > 1) and ahead(outdated, parameters, store=store, ray=ray)
+    with _side_by_side(turn, outdated if several else []) as begun:
+        for notebook in chosen:
+            print(f"{notebook.stem:<32}", end=" ", flush=True)
+            outcome, text = begun[notebook].result() if notebook in begun else turn(notebook)
+            results[outcome] += 1
+            print(text, flush=True)
     counts = ", ".join(f"{results[outcome]} {outcome}" for outcome in ("ran", "unchanged", "failed"))
     print(f"notebooks: {counts}; {time.monotonic() - started:.0f} s; tables in {out / profile}")
     return results["failed"]
+
+
+@contextmanager
+def _side_by_side(turn: Turn, notebooks: Sequence[Path]) -> Iterator[dict[Path, Future[tuple[str, str]]]]:
+    """Two notebooks at a time, whose runs are finished: what is left for a kernel keeps less than a core busy."""
+    begun = [notebook for notebook in notebooks if notebook.stem not in ALONE]
+    if len(begun) > 1:
+        from sungen_lib.lab import execution
+
+        if execution.poolable():
+            with execution.processes(2) as pool:
+                yield {notebook: pool.submit(turn, notebook) for notebook in begun}
+            return
+    yield {}
+
+
+def _turn(notebook: Path, *, about: Mapping[str, Any], out: Path, store: Path) -> tuple[str, str]:
+    """What happened ("ran", "unchanged" or "failed") and the rest of the line to print."""
+    copy = _copy(notebook, about, store)
+    try:
+        with locked(store / "locks" / f"{out.name}-{notebook.stem}"):
+            if _unchanged(notebook, about, out=out, store=store):
+                return "unchanged", f"unchanged  {verdicts(out, notebook)}".rstrip()
+            return _bring_up_to_date(notebook, copy, about, out=out, store=store)
+    except OSError as error:  # of this notebook's files; the others still get their turn
+        return "failed", failure(_with_remedy(error), copy)
+
+
+def _copy(notebook: Path, about: Mapping[str, Any], store: Path) -> Path:
+    return store / "executed" / str(about["parameters"]["profile"]) / notebook.name
 
 
 def _with_remedy(error: OSError) -> str:
@@ -90,9 +121,7 @@ def _with_remedy(error: OSError) -> str:
 def _bring_up_to_date(
     notebook: Path, copy: Path, about: Mapping[str, Any], *, out: Path, store: Path
 ) -> tuple[str, str]:
-    """What happened ("ran", "unchanged" or "failed") and the rest of the line to print."""
-    if _unchanged(notebook, copy, about, out=out, store=store):
-        return "unchanged", f"unchanged  {verdicts(out, notebook)}".rstrip()
+    """``_turn`` of one that has changed, under its lock."""
     # Taken before the run: a notebook edited while it runs must count as changed afterwards.
     made_from = _made_from(notebook, about)
     stamp = copy.with_suffix(".stamp.json")
@@ -111,8 +140,9 @@ def _bring_up_to_date(
     return "ran", f"{seconds}  {verdicts(out, notebook)}".rstrip()
 
 
-def _unchanged(notebook: Path, copy: Path, about: Mapping[str, Any], *, out: Path, store: Path) -> bool:
+def _unchanged(notebook: Path, about: Mapping[str, Any], *, out: Path, store: Path) -> bool:
     """Whether running the notebook again could only give the same: the stamp of its copy says so."""
+    copy = _copy(notebook, about, store)
     now = _made_from(notebook, about) | _results(notebook, out=out, store=store)
     return copy.exists() and read_json(copy.with_suffix(".stamp.json")).get(str(out)) == now
 
@@ -178,10 +208,11 @@ def _hash(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def ahead(notebooks: Sequence[Path], parameters: Mapping[str, str], *, store: Path, ray: str | None = None) -> None:
+def ahead(notebooks: Sequence[Path], parameters: Mapping[str, str], *, store: Path, ray: str | None = None) -> bool:
     """All the notebooks' runs, which they will then find in ``store``: on all cores, or on a Ray cluster.
 
-    Raises ``cluster.Unreachable``. Other errors are left to the notebooks.
+    False if runs are left to the notebooks: those on this machine's GPU, and errors other than
+    ``cluster.Unreachable``, which is raised.
     """
     from sungen_lib.lab import cluster, execution, plan
 
@@ -194,9 +225,13 @@ def ahead(notebooks: Sequence[Path], parameters: Mapping[str, str], *, store: Pa
         try:
             if ray:
                 cluster.execute_on(ray, specs, data_dir=data_dir)
-            elif all(getattr(spec, "device", "cpu") == "cpu" for spec in specs):  # a GPU is left to the kernels
+            elif any(getattr(spec, "device", "cpu") != "cpu" for spec in specs):
+                return False
+            else:
                 execution.execute(specs, data_dir=data_dir, progress="runs" if sys.stderr.isatty() else None)
+            return True
         except cluster.Unreachable:
             raise
         except Exception as error:  # the notebook that needs the run will say so; others need not wait
             print(f"run_all.sh: before the notebooks: {last_line(error)}", file=sys.stderr)
+            return False
