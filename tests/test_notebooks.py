@@ -95,7 +95,7 @@ def lines_before_the_first_result(notebook: Path) -> int:
 def test_the_evidence_comes_first(notebook: Path) -> None:
     """Right after the check of the parameters, in one call, and shown before any run."""
     _, _, evidence, *rest = code_cells(notebook)
-    assert re.fullmatch(r"experiment\.evidence\(.*\)", "".join(evidence["source"]))
+    assert re.fullmatch(r"experiment\.evidence\(.*\)", "".join(evidence["source"]), re.S)
     shown = json.dumps(evidence["outputs"])
     assert "tables/small/" in shown or "No result on real text: " in shown
     assert "experiment.execute(" not in "".join(code_cells(notebook)[1]["source"])

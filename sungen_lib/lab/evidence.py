@@ -34,7 +34,8 @@ def _parts(folder: Path, name: str) -> Iterator[Markdown | Image]:
     if about.exists() and "title" in json.loads(about.read_text(encoding="utf-8")):
         yield Markdown(tables.unbroken(_table(folder, name)))
     elif (folder / f"{name}.md").exists():
-        yield Markdown((folder / f"{name}.md").read_text(encoding="utf-8"))
+        text = (folder / f"{name}.md").read_text(encoding="utf-8")
+        yield Markdown(f"{text}\n[the same as a file]({_link(folder / name)}.md)\n")
     picture = folder / f"{name}.png"
     if picture.exists():
         yield Markdown(f"**Real text, profile {folder.name}** ([picture]({_link(picture)}))")
