@@ -79,9 +79,7 @@ def _inputs(batch: Batch) -> dict[str, Tensor]:
 def pretrained_encoder(path: str, classes: int) -> PreTrainedModel:
     """The encoder that ``path`` names, with a head for ``classes``; ``ValueError`` if it cannot be loaded."""
     from transformers import AutoModelForSequenceClassification
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # one short bar per run would clutter a notebook
     name, revision = pretrained(path)
     with loading("encoder", path, ValueError):
         model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(

@@ -211,9 +211,7 @@ def longest_text(path: str) -> int:
 def _encoder(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The encoder and its tokenizer; ``ValueError``, one sentence, where there is none."""
     from transformers import AutoModel, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # the bar for reading the weights, which takes a moment
     name, revision = plms.pretrained(path)
     with plms.loading("encoder", path, ValueError):
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)

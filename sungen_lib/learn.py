@@ -89,7 +89,8 @@ def learn_weights(
     outer = None if outer_set is None else tam.encode(outer_set, tokenizer, device=device)
     saved = _Saved(checkpoint, State(train_set), snapshots)
     saved.resume(bilevel, train_set, outer, tams, seed)
-    with tqdm(desc=progress, initial=saved.state.done, total=bilevel.iterations, disable=progress is None) as bar:
+    bar = tqdm(desc=progress, initial=saved.state.done, total=bilevel.iterations, disable=progress is None)
+    with bar, show.ticking(bar, lambda: str(bar.postfix or "training the task model")):
         for state in iterations(train_set, tams, bilevel, outer_set=outer, seed=seed, state=saved.state):
             saved.after_iteration(last=state.done == bilevel.iterations)
             if state.done == 1:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+TICK = 0.5  # seconds
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -41,3 +45,23 @@ def attended() -> bool:
 
     kernel = getattr(get_ipython(), "kernel", None)  # there is none in a terminal or a script
     return kernel is not None and bool(kernel.get_parent().get("content", {}).get("allow_stdin"))
+
+
+@contextmanager
+def ticking(bar: Any, words: Callable[[], str]) -> Iterator[None]:
+    """In the block a thread shows the time and ``words()`` on a tqdm ``bar``, which else moves only at each update."""
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(TICK):
+            bar.set_postfix_str(words())
+
+    thread = threading.Thread(target=tell, daemon=True)
+    if not bar.disable:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if thread.is_alive():
+            thread.join()

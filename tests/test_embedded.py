@@ -12,7 +12,7 @@ import pytest
 from sungen_lib import embedded
 from sungen_lib.embedded import plm, world
 from sungen_lib.lab.profiles import DEMO_SAMPLING
-from sungen_lib.texts import tasks
+from sungen_lib.texts import plms, tasks
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.generation import generate
 
@@ -105,3 +105,17 @@ def test_most_texts_of_the_plm_say_what_they_were_asked_to(name: str) -> None:
     )
     right = float((embedded.judge(name, texts) == texts.labels).mean())
     assert 0.45 < right < 0.9
+
+
+def test_a_model_is_loaded_quietly(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bar and no report of transformers', whose settings are as before afterwards."""
+    from transformers.utils import logging
+
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    before = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    embedded.load_plm()
+    with plms.quietly():
+        assert not logging.is_progress_bar_enabled()
+    assert (logging.is_progress_bar_enabled(), logging.get_verbosity()) == before
+    shown = capfd.readouterr()
+    assert "Loading" not in shown.err + shown.out and "REPORT" not in shown.err + shown.out

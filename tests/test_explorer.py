@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,9 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jupyter_client.manager import KernelManager
+from tqdm.auto import tqdm
 
 from sungen_lib import show
+from sungen_lib.lab import execution, stages
 from sungen_lib.lab.explorer import ALL, Explorer
+from sungen_lib.lab.specs import Spec, Synthetic
 from sungen_lib.lab.store import Record
 from sungen_lib.learn import LearnedWeights
 from sungen_lib.paper.cells import Cell
@@ -192,6 +198,41 @@ Explorer(Examples.of(["a", "b"], [0, 1], ["x", "y"]), np.zeros(2))
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_bar_moves_before_its_first_update(capsys: pytest.CaptureFixture[str]) -> None:
+    """Within a second, with the time and what is being done."""
+    with tqdm(total=2, desc="runs") as bar, show.ticking(bar, lambda: "writing texts"):
+        time.sleep(1.3)
+        assert re.search(r"runs:\s+0%.* 0/2 \[00:01.*writing texts", capsys.readouterr().err)
+        bar.update()
+    threads = threading.active_count()
+    capsys.readouterr()
+    with tqdm(total=2, disable=True) as bar, show.ticking(bar, lambda: "writing texts"):
+        assert threading.active_count() == threads
+    assert "writing" not in capsys.readouterr().err
+
+
+def test_the_bar_over_runs_says_what_is_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path))
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    spec = Synthetic("imdb", plm="embedded", source="embedded", rows=8, fingerprint="")
+
+    def same(spec: Spec) -> Spec:
+        return spec
+
+    def finished(handles: list[Spec]) -> Iterator[tuple[Spec, Record]]:
+        time.sleep(0.8)
+        yield from ((handle, record()) for handle in handles)
+
+    execution.in_order([spec], same, finished)
+    assert "0/1" in (shown := capsys.readouterr().err) and "writing texts" in shown
+    assert set(execution.DOING) == set(stages.STAGES)
 
 
 # --- objects that print themselves ------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def wrong_values() -> list[tuple[Path, str, Any]]:
 def test_form(notebook: Path) -> None:
     content = json.loads(notebook.read_text(encoding="utf-8"))
     cells, code = content["cells"], code_cells(notebook)
-    assert content["metadata"]["kernelspec"]["name"] == "python3"
+    assert content["metadata"]["kernelspec"]["name"] == "python3" and "widgets" not in content["metadata"]
     assert cells[0]["cell_type"] == "markdown" and cells[0]["source"][0].startswith("# ")
     assert code[0]["metadata"].get("tags") == ["parameters"]
     assert {"profile", "out"} <= set(literals(notebook))

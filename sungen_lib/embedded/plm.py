@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from sungen_lib.embedded import world
-from sungen_lib.texts import tasks
+from sungen_lib.texts import plms, tasks
 
 FOLDER = Path(__file__).parent / "weights"
 PIECE = r" ?[\w'-]+|[^\w\s]|\s"  # words carry the space before them, so that decoding is plain concatenation
@@ -202,8 +202,11 @@ def save(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, *, seconds:
 
 def load_plm() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
     """The shipped PLM, float32 and in evaluation mode, and its tokenizer; no network is used."""
-    model = GPT2LMHeadModel.from_pretrained(FOLDER, dtype=torch.float32, local_files_only=True, use_safetensors=True)
-    return model.eval(), PreTrainedTokenizerFast.from_pretrained(FOLDER, local_files_only=True)
+    with plms.quietly():
+        model = GPT2LMHeadModel.from_pretrained(
+            FOLDER, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+        return model.eval(), PreTrainedTokenizerFast.from_pretrained(FOLDER, local_files_only=True)
 
 
 if __name__ == "__main__":

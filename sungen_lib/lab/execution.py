@@ -19,12 +19,20 @@ from tqdm.auto import tqdm
 
 from sungen_lib.fast import limited_threads
 from sungen_lib.lab.provenance import LIBRARIES, commit, device_name, versions
-from sungen_lib.lab.specs import Spec, identify, upstream
+from sungen_lib.lab.specs import Run, Spec, Synthetic, Trust, Weights, identify, upstream
 from sungen_lib.lab.stages import STAGES
 from sungen_lib.lab.store import Record, exclusively, find, folder, keep, prepare, sound
+from sungen_lib.show import ticking
 from sungen_lib.storage import store_root
 from sungen_lib.train import Diverged
 
+# What the bar says while a spec is computed.
+DOING: dict[type, str] = {
+    Synthetic: "writing texts",
+    Weights: "learning weights",
+    Trust: "scoring labels",
+    Run: "training and testing",
+}
 Handle = TypeVar("Handle", bound=Hashable)  # identifies a started run
 
 
@@ -123,7 +131,12 @@ def in_order(
     records = {spec: record for spec in ordered if (record := find(spec)) is not None}
     waiting, running = [spec for spec in ordered if spec not in records], dict[Handle, Spec]()
     hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))  # tqdm's notebook bar ignores this variable
-    with tqdm(total=len(ordered), initial=len(records), desc=progress, unit="run", miniters=1, disable=hidden) as bar:
+    bar = tqdm(total=len(ordered), initial=len(records), desc=progress, unit="run", miniters=1, disable=hidden)
+
+    def doing() -> str:
+        return ", ".join(sorted({DOING[type(spec)] for spec in list(running.values())}))
+
+    with bar, ticking(bar, doing):
         while waiting or running:
             ready = [spec for spec in waiting if all(parent in records for parent in upstream(spec))]
             for spec in ready[: None if width is None else max(0, width - len(running))]:

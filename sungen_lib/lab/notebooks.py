@@ -95,7 +95,8 @@ def refresh(notebooks: Path = NOTEBOOKS, *, store: Path, only: Sequence[str] = (
 
 def without_traces(notebook: dict[str, Any]) -> dict[str, Any]:
     """``notebook`` less what papermill and the machine leave in it (times, paths, versions), to keep diffs small."""
-    notebook["metadata"].pop("papermill", None)
+    for name in ("papermill", "widgets"):  # those of bars that are shown no more
+        notebook["metadata"].pop(name, None)
     notebook["metadata"].get("language_info", {}).pop("version", None)
     for cell in notebook["cells"]:
         for name in ("papermill", "execution"):

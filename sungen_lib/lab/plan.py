@@ -1,7 +1,7 @@
 """What the notebooks would compute, without computing it: ``./run_all.sh --dry-run``.
 
-Each notebook runs in this process up to ``experiment.execute(specs)``, where its specs are collected. The hours are
-calculated, not measured: arithmetic operations over an assumed rate (``OPERATIONS_A_SECOND``).
+Each notebook runs in this process up to its first ``experiment.execute(specs)``, where its specs are collected. The
+hours are calculated, not measured: arithmetic operations over an assumed rate (``OPERATIONS_A_SECOND``).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 import io
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = T
             names["In"].append("".join(cell["source"]))
             specs = _run_up_to_execute("".join(cell["source"]), names)
             if specs is not None:
+                specs = [*specs, *_executed_later(cells, names)]
                 break
             if "parameters" in cell["metadata"].get("tags", ()):
                 names |= {name: value for name, value in parameters.items() if name in names}
@@ -68,6 +69,16 @@ def _run_up_to_execute(source: str, names: dict[str, Any]) -> Sequence[Spec] | N
                 return list(eval(ast.unparse(node.args[0]), names))
         exec(ast.unparse(statement), names)  # the project's notebooks
     return None
+
+
+def _executed_later(cells: Sequence[Mapping[str, Any]], names: dict[str, Any]) -> Iterator[Spec]:
+    """What the further calls of ``experiment.execute`` get, of those whose specs are known before the first."""
+    trees = [ast.parse("".join(cell["source"])) for cell in cells if EXECUTE in "".join(cell["source"])]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    for call in calls:
+        if ast.unparse(call.func) == EXECUTE.rstrip("("):
+            with suppress(NameError):
+                yield from eval(ast.unparse(call.args[0]), names)
 
 
 def show(notebooks: Sequence[Path], parameters: Mapping[str, Any]) -> None:

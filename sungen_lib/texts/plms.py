@@ -69,13 +69,30 @@ def has_no_words(tokenizer: Any) -> bool:
 
 
 @contextmanager
+def quietly() -> Iterator[None]:
+    """Without transformers' progress bars and load reports: a moment's work, and lines of clutter in a notebook."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
 def loading(what: str, name: str, kind: type[Exception]) -> Iterator[None]:
     """Whatever keeps a model from being loaded, as one sentence of ``kind``: damaged or missing files, code in them."""
     try:
         for file in Path(pretrained(name)[0]).glob("*token*" if what == "tokenizer" else "*.safetensors"):
             if is_lfs_pointer(file):
                 raise ValueError(f"{file.name} is a Git LFS pointer, not the file itself; fetch it (git lfs pull)")
-        yield
+        with quietly():
+            yield
     except DataMissing:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
