@@ -263,7 +263,8 @@ def test_an_error_before_the_notebooks_is_left_to_them(
         raise RuntimeError("no memory")
 
     monkeypatch.setattr(execution, "execute", fails)
-    assert not suite.ahead([notebooks.NOTEBOOKS / "table11_one_level.ipynb"], store=world.store, profile="tiny")
+    table = notebooks.NOTEBOOKS / "table11_one_level.ipynb"
+    assert not suite.ahead([table], {"profile": "tiny"}, store=world.store)
     assert capsys.readouterr().err == "run_all.sh: before the notebooks: RuntimeError: no memory\n"
 
 
