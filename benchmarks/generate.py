@@ -28,7 +28,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, p
 from benchmarks.measure import machine, measured
 from sungen_lib.texts.writer import QUOTE, Sampling, Writer
 
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "small": {"vocab_size": 8_000, "n_embd": 256, "n_layer": 4, "n_head": 4},
     "gpt2-xl": {"vocab_size": 50_257, "n_embd": 1_600, "n_layer": 48, "n_head": 25},
 }
@@ -46,9 +46,9 @@ def random_plm(size: str, device: str) -> tuple[GPT2LMHeadModel, PreTrainedToken
     # Larger weights in the head give peaked distributions, whose nucleus holds tens of tokens, as in a trained model.
     config = GPT2Config(**SIZES[size], n_positions=256, initializer_range=0.2, bos_token_id=0, eos_token_id=None)
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(config).eval()
+    model: Any = GPT2LMHeadModel(config).eval()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=words[0], pad_token=words[0])
-    return model.to(device, torch.bfloat16 if device == "cuda" else torch.float32), fast  # type: ignore[arg-type]
+    return model.to(device, torch.bfloat16 if device == "cuda" else torch.float32), fast
 
 
 def prompts(texts: int, tokenizer: PreTrainedTokenizerFast) -> list[str]:

@@ -88,7 +88,8 @@ def grouped_step(model: GroupedBiLSTM, data: Encoded) -> Callable[[Tensor, int],
         loss.backward()
         optimizer.step()
 
-    return StepGraphs(step, torch.zeros(replicas, BATCH, dtype=torch.int64, device=data.device)) if cuda else step
+    rows = torch.zeros(replicas, BATCH, dtype=torch.int64, device=data.device)
+    return StepGraphs(step, rows, int(data.sizes.max())) if cuda else step
 
 
 def compare(*, replicas: int, device: str, steps: int, repeats: int) -> dict[str, float]:

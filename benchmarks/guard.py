@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -28,10 +30,10 @@ from sungen_lib.train import Trainer
 RADII = (2e-3, 1e-3, 1e-4)
 
 
-def after_each_epoch(training: TrainingSet, *, epochs: int, seed: int) -> list[dict[str, object]]:
-    """One entry per epoch and way: a radius, or "mended"."""
-    data, model, entries = training.encoded, bilstm(training, seed), []
-    trainer = Trainer(model, data)
+def after_each_epoch(training: TrainingSet, *, epochs: int, seed: int) -> list[dict[str, Any]]:
+    """One entry per epoch and way: a radius, or "mended"; ``dual_rows``: how many samples got dual numbers."""
+    data, model = training.encoded, bilstm(training, seed)
+    trainer, entries = Trainer(model, data), []
     for epoch in range(1, epochs + 1):
         trainer.epoch(100 * seed + epoch)
         direction, _ = derivative.outer_gradient(model, data, reverse_cross_entropy)
@@ -39,11 +41,26 @@ def after_each_epoch(training: TrainingSet, *, epochs: int, seed: int) -> list[d
         for radius in RADII:
             with mock.patch.object(derivative, "RADIUS", radius):
                 found = derivative._difference(model, data, direction, cross_entropy)
-            entries.append({"seed": seed, "epoch": epoch, "way": f"{radius:g}", **_errors(found, exact)})
+            entries.append({"way": f"{radius:g}", "dual_rows": 0, **_errors(found, exact)})
         mended = derivative.directional(model, data, direction, method="difference")
-        entries.append({"seed": seed, "epoch": epoch, "way": "mended", **_errors(mended, exact)})
-        entries[-1]["dual_rows"] = int((mended == exact).sum())
+        plain = derivative._difference(model, data, direction, cross_entropy)
+        entries.append({"way": "mended", "dual_rows": int((mended != plain).sum()), **_errors(mended, exact)})
+        entries[-len(RADII) - 1 :] = [{"seed": seed, "epoch": epoch, **e} for e in entries[-len(RADII) - 1 :]]
     return entries
+
+
+def summary(table: Sequence[dict[str, Any]]) -> str:
+    """One line per way, Markdown."""
+    lines = ["| way | above 0.001 | worst error | its worst sample's share | worst median | signs equal | dual rows |"]
+    lines.append("|---|" + "--:|" * 6)
+    for way in [*(f"{radius:g}" for radius in RADII), "mended"]:
+        mine = [entry for entry in table if entry["way"] == way]
+        worst = max(mine, key=lambda entry: entry["relative"])
+        above = f"{sum(entry['relative'] > derivative.GUARD_LIMIT for entry in mine)} of {len(mine)}"
+        errors = f"{worst['relative']:.1e} | {worst['worst_share']:.0%} | {max(e['median'] for e in mine):.1e}"
+        signs, rows = min(e["signs"] for e in mine), max(e["dual_rows"] for e in mine)
+        lines.append(f"| {way} | {above} | {errors} | {signs:.1%} | {rows} |")
+    return "\n".join(lines)
 
 
 def _errors(found: Tensor, exact: Tensor) -> dict[str, object]:
@@ -68,15 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     table = []
-    print("| seed | epoch | way | relative error | worst sample's share | median | signs equal | dual rows |")
-    print("|--:|--:|---|--:|--:|--:|--:|--:|")
     for seed in range(options.seeds):
-        for entry in after_each_epoch(
-            training_set(options.data, options.rows, seed=seed), epochs=options.epochs, seed=seed
-        ):
-            table.append(entry)
-            shown = "{seed} | {epoch} | {way} | {relative:.1e} | {worst_share:.0%} | {median:.1e} | {signs:.1%}"
-            print(f"| {shown.format(**entry)} | {entry.get('dual_rows', '')} |", flush=True)
+        training = training_set(options.data, options.rows, seed=seed)
+        table += after_each_epoch(training, epochs=options.epochs, seed=seed)
+        print(f"seed {seed}", file=sys.stderr)
+    print(summary(table))
     if options.json:
         options.json.write_text(json.dumps(table, indent=1))
 

@@ -326,7 +326,8 @@ def bench_scaling(sets: Iterable[TrainingSet], *, iterations: int, seed: int) ->
         first, *later = (iteration.seconds for iteration in history)
         seconds = statistics.median(later)
         about = {"rows": rows, "outer_rows": outer_size(rows), "data": training.description}
-        table.append(about | {"first_s": first, "seconds": seconds, "row_us": 1e6 * seconds / rows, "peak_mb": peak})
+        cost = {"row_us": 1e6 * seconds / rows, "peak_mb": peak}
+        table.append(about | {"first_s": first, "later_s": later, "seconds": seconds} | cost)
         _say(f"  {rows:>9,} rows: {seconds:.2f} s an outer iteration, {peak:,.0f} MiB")
     return table
 

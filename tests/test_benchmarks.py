@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import keyword_examples, keyword_set
 
-from benchmarks import accuracy, grouped, peers, reweight
+from benchmarks import accuracy, gpu, grouped, guard, peers, reweight
 from benchmarks.data import LABEL_NAMES, WORDS, TrainingSet, stratified_batches, training_set
 from benchmarks.measure import measured
 from sungen_lib import derivative, plain
@@ -349,3 +349,43 @@ def test_methods_agree_on_the_learned_weights(capsys: pytest.CaptureFixture[str]
 def test_grouped_replicas_make_the_same_steps() -> None:
     found = grouped.compare(replicas=2, device="cpu", steps=2, repeats=1)
     assert found["difference"] < 1e-4 and min(found["separate_ms"], found["grouped_ms"]) > 0
+
+
+# --- the GPU ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_gpu_benchmark_in_miniature(tmp_path: Path) -> None:
+    """Every part runs, on the CPU agrees with the CPU, and is in the file."""
+    file = tmp_path / "gpu.json"
+    gpu.main(["--small", "--json", str(file)])
+    report = json.loads(file.read_text())
+    assert all(part in report for part in gpu.parts("cpu", small=True))
+    for name in ("agreement_lstm", "agreement_encoder"):
+        assert report[name]["dual"]["relative"] == 0 and report[name]["weights"]["largest_difference"] == 0
+        assert report[name]["difference"]["relative"] < 1e-3
+    assert report["repeat_lstm"]["equal"] and report["repeat_encoder"]["equal"]
+    assert len(report["iteration_100"][0]["later_s"]) == 1
+
+
+def test_a_part_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> dict[str, Any]:
+        raise RuntimeError("out of memory")
+
+    def late() -> dict[str, Any]:
+        monkeypatch.setattr(gpu, "SECONDS", -1)
+        return {"s": 1}
+
+    monkeypatch.setattr(gpu, "parts", lambda *_, **__: {"a": fails, "b": late, "c": fails})
+    with pytest.raises(SystemExit, match="failed: a"):
+        gpu.main(["--small", "--json", str(tmp_path / "gpu.json")])
+    report = json.loads((tmp_path / "gpu.json").read_text())
+    assert report["a"] == {"error": "RuntimeError: out of memory"} and report["b"] == {"s": 1}
+    assert report["c"] == {"not_run": "no time left"}
+
+
+def test_the_guard_s_summary() -> None:
+    training = TrainingSet(keyword_set(40), 30, "keywords")
+    table = guard.after_each_epoch(training, epochs=1, seed=0)
+    assert [entry["way"] for entry in table] == ["0.002", "0.001", "0.0001", "mended"]
+    assert all(entry["relative"] < 1e-2 and entry["signs"] > 0.9 for entry in table)
+    assert "| mended | 0 of 1 |" in guard.summary(table)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast, TopPLogitsWarper
 
 from sungen_lib.texts import generation, tasks
 from sungen_lib.texts import writer as writing
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.generation import contexts, generate
-from sungen_lib.texts.writer import INSTRUCTION, Sampling, Writer, _nucleus
+from sungen_lib.texts.writer import INSTRUCTION, Sampling, Writer, _kept, _nucleus
 
 Make = Callable[..., Examples]
 SHORT = Sampling(min_tokens=3, max_tokens=14, batch_size=32)
@@ -78,6 +78,25 @@ def test_rows_have_their_own_nucleus() -> None:
     chosen = torch.stack([_nucleus(logits, 0.9, random(seed)) for seed in range(400)])
     assert (chosen[:, 0] == 7).all()
     assert chosen[:, 1].max() < 300 and 200 < len(chosen[:, 1].unique()) <= 271
+
+
+@pytest.mark.parametrize("spread", [6.0, 1.5, 0.5])  # within 256 tokens, within 4,096, beyond
+def test_the_nucleus_is_that_of_transformers(spread: float) -> None:
+    logits = spread * torch.randn(3, 20_000, generator=random(2))
+    logits[:, :9_000:7] = logits[:, 1:9_001:7]  # equal probabilities, too
+    values, tokens = _kept(logits.softmax(-1), 0.9)
+    found = torch.zeros_like(logits).scatter_add_(1, tokens, values)
+    expected = TopPLogitsWarper(0.9)(torch.empty(3, 0), logits).softmax(-1)
+    assert (values.shape[1] == 256) == (spread == 6.0)
+    assert int(((found > 0) != (expected > 0)).sum()) <= 6  # of equal ones at the edge either may be in
+    torch.testing.assert_close(found.sum(-1), torch.full((3,), 0.9), atol=1e-4, rtol=0)
+
+
+def test_a_shortlist_draws_what_the_sorted_vocabulary_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(8, 20_000, generator=random(2)).round(decimals=2)  # many equal ones
+    drawn = [_nucleus(logits, 0.5, random(seed)) for seed in range(20)]
+    monkeypatch.setattr(writing, "NUCLEUS_CANDIDATES", (256, 20_000))
+    assert all(torch.equal(tokens, _nucleus(logits, 0.5, random(seed))) for seed, tokens in enumerate(drawn))
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

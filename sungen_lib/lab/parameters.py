@@ -29,7 +29,7 @@ from pydantic_core import PydanticCustomError
 
 from sungen_lib.lab.profiles import PROFILES, Profile
 from sungen_lib.storage import inside, writable
-from sungen_lib.texts import files, plms, tasks
+from sungen_lib.texts import files, plms, served, tasks
 from sungen_lib.texts.examples import OneSentence
 
 T = TypeVar("T")
@@ -118,7 +118,7 @@ NoiseRate = Annotated[
 
 
 def _looks_like_a_path(text: str) -> bool:
-    return text.startswith((".", "/", "~")) or text.count("/") > 1
+    return text.startswith((".", "/", "~")) or (text.count("/") > 1 and not served.is_address(text))
 
 
 def _model(value: str) -> str:

@@ -31,6 +31,7 @@ from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.generation import generate
 from sungen_lib.texts.jsonl import write_jsonl
 from sungen_lib.texts.plms import load_plm
+from sungen_lib.texts.served import Served, is_address
 from sungen_lib.train import Diverged, Epoch, epochs, evaluate
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, Any]:
     assert spec.sampling is not None
-    model, tokenizer = _plm(spec.plm)
+    model, tokenizer = (Served(spec.plm), None) if is_address(spec.plm) else _plm(spec.plm)
     shards = place / "shards"
     if shards.exists() and not (shards / "manifest.json").exists():
         set_aside(shards, "no manifest says what wrote it")

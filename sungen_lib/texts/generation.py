@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -22,11 +22,14 @@ from tqdm.auto import tqdm
 from sungen_lib.seeds import derived_seed
 from sungen_lib.storage import Damaged, read_sealed, set_aside, write_sealed
 from sungen_lib.texts.examples import Examples
+from sungen_lib.texts.served import Served
 from sungen_lib.texts.tasks import Task, fill
 from sungen_lib.texts.writer import Sampling, Writer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+AnyWriter: TypeAlias = Writer | Served
 
 SLOT = re.compile(r"<[A-Za-z]>")
 NAMES = Sampling(min_tokens=1, max_tokens=20)
@@ -35,7 +38,9 @@ BARREN = 10  # generation fails after this many shards without a new text
 CONTEXTS = 200  # least number of names from the first stage, if the PLM finds that many different ones
 
 
-def contexts(writer: Writer, task: Task, *, count: int = CONTEXTS, seed: int, sampling: Sampling = NAMES) -> list[str]:
+def contexts(
+    writer: AnyWriter, task: Task, *, count: int = CONTEXTS, seed: int, sampling: Sampling = NAMES
+) -> list[str]:
     """The task's contexts: its list, or distinct names written by the PLM; empty for a task that has none."""
     if task.contexts:
         return list(task.contexts)
@@ -61,7 +66,7 @@ class _Row:
     context: str
 
 
-def _shard(writer: Writer, task: Task, names: list[str], sampling: Sampling, *, size: int, seed: int) -> list[_Row]:
+def _shard(writer: AnyWriter, task: Task, names: list[str], sampling: Sampling, *, size: int, seed: int) -> list[_Row]:
     """Write for ``size`` prompts, labels in turn, contexts drawn at random; return the closed texts."""
     rng = np.random.default_rng(seed)
     labels = np.arange(size) % task.classes
@@ -111,13 +116,11 @@ def _stored_shard(path: Path) -> list[_Row] | None:
 
 
 def _manifest(
-    writer: Writer, task: Task, sampling: Sampling, *, count: int, seed: int, shard_size: int
+    writer: AnyWriter, task: Task, sampling: Sampling, *, count: int, seed: int, shard_size: int
 ) -> dict[str, Any]:
     """What decides the shards, and the versions they were written with."""
-    config = writer.model.config
     return {
-        "plm": config.name_or_path,
-        "plm_revision": getattr(config, "_commit_hash", None),
+        **writer.about,
         "task": task.name,
         "label_words": list(task.label_words),
         "generation_prompt": task.generation_prompt,
@@ -125,7 +128,6 @@ def _manifest(
         "given_contexts": list(task.contexts),
         "context_count": count,
         "pair": task.pair,
-        "chat_template": writer.tokenizer.chat_template,
         "sampling": asdict(sampling),
         "seed": seed,
         "shard_size": shard_size,
@@ -160,8 +162,8 @@ def _stored_contexts(folder: Path | None, manifest: dict[str, Any], write: Calla
 def generate(
     task: Task,
     *,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: PreTrainedModel | Served,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     rows: int,
     seed: int,
     sampling: Sampling = PLAIN,
@@ -171,11 +173,12 @@ def generate(
 ) -> Examples:
     """``rows`` synthetic examples of ``task``, classes balanced to within one, no text twice.
 
-    With ``folder`` each finished shard is stored there, with a manifest of what wrote it. A later call with the same
-    arguments continues after the last shard and returns the same set; with others it raises ``ValueError``. A damaged
-    shard is set aside and made again. Raises ``RuntimeError`` if the PLM writes no new text in ten shards in a row.
+    ``model``: a PLM with its ``tokenizer``, or one that is ``Served``. With ``folder`` each finished shard is stored
+    there, with a manifest of what wrote it. A later call with the same arguments continues after the last shard and
+    returns the same set; with others it raises ``ValueError``. A damaged shard is set aside and made again. Raises
+    ``RuntimeError`` if the PLM writes no new text in ten shards in a row.
     """
-    writer = Writer(model, tokenizer)
+    writer = model if isinstance(model, Served) else Writer(model, tokenizer)  # type: ignore[arg-type]
     place = None if folder is None else Path(folder)
     count = max(CONTEXTS, rows // 100)
     names = _stored_contexts(

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from sungen_lib.storage import is_lfs_pointer
 from sungen_lib.texts import wheels
 from sungen_lib.texts.examples import DataMissing
+from sungen_lib.texts.served import is_address
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,7 +34,10 @@ def pretrained(name: str) -> tuple[str, str]:
 
 
 def identity(name: str) -> str:
-    """What decides a model's results: a hub id itself; for a folder or wheel, only the hash of its content."""
+    """What decides a model's results: a hub id itself; for a folder or wheel, only the hash of its content; for an
+    address the model served there."""
+    if is_address(name):
+        return name[name.find("#") :]
     if wheels.is_wheel(name):
         return f"{name}@{wheels.WHEELS[name].sha256[:12]}"
     base, _, content = name.rpartition("@")
@@ -105,6 +109,8 @@ def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model, tokenizer) of a hub id or a folder; bfloat16 on a GPU, else float32. Raises ``DataMissing``."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    if is_address(name):
+        raise DataMissing(f"{name} can only write texts; this needs the PLM's probabilities: name a model")
     base, revision = pretrained(name)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32

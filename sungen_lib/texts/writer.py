@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 QUOTE = '"'
-NUCLEUS_CANDIDATES = 256  # the nucleus is looked for among the likeliest tokens before sorting the vocabulary
+NUCLEUS_CANDIDATES = 256, 4096  # so many of the likeliest tokens are tried before the vocabulary is sorted
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,13 @@ class Writer:
         self.stops = self.ends.clone()
         if eos is not None:
             self.stops[eos] = True
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What decides its texts besides prompts, sampling and seed."""
+        config, template = self.model.config, self.tokenizer.chat_template
+        revision = getattr(config, "_commit_hash", None)
+        return {"plm": config.name_or_path, "plm_revision": revision, "chat_template": template}
 
     def write(
         self, prompts: Sequence[str], sampling: Sampling, *, seed: int, against: Sequence[Sequence[str]] | None = None
@@ -215,11 +222,30 @@ def _debiased(logits: Tensor, decay_constant: float) -> Tensor:
 
 def _nucleus(logits: Tensor, top_p: float, random: torch.Generator) -> Tensor:
     """One token per row, (B,), from the smallest set of likeliest tokens whose mass reaches ``top_p``."""
-    probabilities = logits.softmax(-1)
-    count = min(NUCLEUS_CANDIDATES, logits.shape[-1])
-    values, tokens = probabilities.topk(count)
-    if bool((values.sum(-1) < top_p).any()):
-        values, tokens = probabilities.sort(descending=True)
-    before = values.cumsum(-1) - values
-    kept = torch.where(before < top_p, values, 0.0)
+    kept, tokens = _kept(logits.softmax(-1), top_p)
     return tokens.gather(1, torch.multinomial(kept, 1, generator=random)).squeeze(1)
+
+
+def _kept(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The nucleus of each row: probabilities, descending and 0 outside it, and their tokens."""
+    values, tokens = probabilities.topk(min(NUCLEUS_CANDIDATES[0], probabilities.shape[-1]))
+    if bool((values.sum(-1) < top_p).any()):
+        values, tokens = _descending(probabilities, top_p)
+    before = values.cumsum(-1) - values
+    return torch.where(before < top_p, values, 0.0), tokens
+
+
+def _descending(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The probabilities in descending order, and their tokens; 0 after the second shortlist if it holds ``top_p``.
+
+    The zeros keep the width, and equal probabilities keep the tokens' order: the same tokens are drawn as from the
+    sorted vocabulary.
+    """
+    rest = probabilities.shape[-1] - NUCLEUS_CANDIDATES[1]
+    if rest > 0:
+        tokens = probabilities.topk(NUCLEUS_CANDIDATES[1], sorted=False).indices.sort(-1).values
+        values, order = probabilities.gather(1, tokens).sort(dim=-1, descending=True, stable=True)
+        if bool((values.cumsum(-1)[:, -1] >= top_p).all()):
+            return F.pad(values, (0, rest)), F.pad(tokens.gather(1, order), (0, rest))
+    values, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
+    return values, tokens
