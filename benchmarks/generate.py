@@ -42,7 +42,7 @@ def random_plm(size: str, device: str) -> tuple[GPT2LMHeadModel, PreTrainedToken
     """The model and its tokenizer: words ``w0 w1 ...``, every 30th with a quotation mark."""
     words = [f"w{i}{QUOTE if i % STOP_EVERY == STOP_EVERY - 1 else ''}" for i in range(SIZES[size]["vocab_size"])]
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=words[0]))
-    tokenizer.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = WhitespaceSplit()
     # Larger weights in the head give peaked distributions, whose nucleus holds tens of tokens, as in a trained model.
     config = GPT2Config(**SIZES[size], n_positions=256, initializer_range=0.2, bos_token_id=0, eos_token_id=None)
     torch.manual_seed(0)
