@@ -62,7 +62,7 @@ def warn_if_at_chance(predictions: np.ndarray, labels: np.ndarray) -> None:
             f"the TAM has learned nothing: it tells the labels of its training texts apart no better than chance "
             f"({found:.1%} right, averaged over labels; chance is {chance:.1%}), so the weights will mean nothing. "
             "Raise inner_epochs or inner_lr, or use another tam",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
