@@ -204,7 +204,7 @@ def test_an_untrained_tam_is_told_of(stored: Path) -> None:
         learn_weights(texts, tam=tam, iterations=3, inner_lr=1e-9, inner_epochs=1)
     ours = [warning for warning in caught if "TAM" in str(warning.message)]  # torch may say something, too
     assert {Path(warning.filename).name for warning in ours} == {"test_choice.py"}  # the caller's line
-    assert str(caught[0].message).startswith("the TAM has learned nothing")
+    assert str(ours[0].message).startswith("the TAM has learned nothing")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         learn_weights(texts, tam=tam, iterations=3, balanced=True)

@@ -205,7 +205,7 @@ Explorer(Examples.of(["a", "b"], [0, 1], ["x", "y"]), np.zeros(2))
 
 def test_a_bar_moves_before_its_first_update(capsys: pytest.CaptureFixture[str]) -> None:
     """Within a second, with the time and what is being done."""
-    with tqdm(total=2, desc="runs") as bar, show.ticking(bar, lambda: "writing texts"):
+    with tqdm(total=2, desc="runs", disable=False) as bar, show.ticking(bar, lambda: "writing texts"):
         time.sleep(1.3)
         assert re.search(r"runs:\s+0%.* 0/2 \[00:01.*writing texts", capsys.readouterr().err)
         bar.update()

@@ -245,7 +245,7 @@ while not (here / {other!r}).exists():
 
 def test_the_runs_of_several_notebooks_come_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
-    monkeypatch.setattr(suite, "ahead", lambda paths, **_: asked.append([path.stem for path in paths]))
+    monkeypatch.setattr(suite, "ahead", lambda paths, _, **__: asked.append([path.stem for path in paths]))
     write_notebook(world.notebook, TABLE)
     write_notebook(world.notebooks / "table02_b.ipynb", "1 + 1")
     world.run()

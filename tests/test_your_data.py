@@ -338,7 +338,8 @@ def test_the_recipe_for_a_hugging_face_trainer_uses_the_weights(tmp_path: Path) 
     names: dict[str, Any] = {}
     exec(recipe, names)
     torch.manual_seed(0)
-    config = DistilBertConfig(vocab_size=30, dim=8, hidden_dim=8, n_layers=1, n_heads=1, dropout=0)
+    config = DistilBertConfig(vocab_size=30, dim=8, hidden_dim=8, n_layers=1, n_heads=1)
+    config.dropout = config.attention_dropout = config.seq_classif_dropout = 0.0
     model = DistilBertForSequenceClassification(config)
     tokens, labels, weights = torch.arange(24).reshape(4, 6), torch.tensor([0, 1, 0, 1]), torch.tensor([1.0, 0, 0.5, 2])
     with torch.no_grad():
