@@ -162,9 +162,8 @@ def _notebooks(options: argparse.Namespace, notebooks: Path, store: Path) -> int
     if wrong:
         print(f"sungen_lib run: {wrong}; name another folder", file=sys.stderr)
         return 2
-    given = {"profile": options.profile, "data_dir": options.data, "encoder": encoder, "only": options.only}
-    given["ray"] = options.ray
-    failed = suite.run(notebooks, out=out, store=store, **given)
+    given = {"profile": options.profile, "data_dir": options.data, "encoder": encoder}
+    failed = suite.run(notebooks, out=out, store=store, only=options.only, ray=options.ray, **given)
     names = [stem(notebook.stem) for notebook in chosen]
     for line in comparison.report(out / options.profile, TABLES / options.profile, names):
         print(line)

@@ -26,7 +26,7 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """(B, K) logits."""
-        logits: Tensor = self.model(**_inputs(batch)).logits
+        logits: Tensor = self.model(**inputs(batch)).logits
         return logits
 
     @contextmanager
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
         head_direction = {name: direction[name] for name in head}
 
         def of_batch(batch: Batch) -> tuple[Tensor, Tensor]:
-            first, second = (torch.func.functional_call(body, moved, (), _inputs(batch)) for moved in (ahead, behind))
+            first, second = (torch.func.functional_call(body, moved, (), inputs(batch)) for moved in (ahead, behind))
             middle = {key: (first[key] + second[key]) / 2 for key in first}
             tangents = {key: (first[key] - second[key]) / (2 * step) for key in first}
 
@@ -68,12 +68,13 @@ class Encoder(nn.Module):
         return of_batch
 
 
-def _inputs(batch: Batch) -> dict[str, Tensor]:
+def inputs(batch: Batch) -> dict[str, Tensor]:
+    """A batch as keyword arguments of a transformers model."""
     columns = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
-    inputs = {"input_ids": batch.tokens, "attention_mask": (columns < batch.lengths[:, None]).long()}
+    given = {"input_ids": batch.tokens, "attention_mask": (columns < batch.lengths[:, None]).long()}
     if batch.segments is not None:
-        inputs["token_type_ids"] = batch.segments
-    return inputs
+        given["token_type_ids"] = batch.segments
+    return given
 
 
 def pretrained_encoder(path: str, classes: int) -> PreTrainedModel:

@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sungen_lib.encode import Batch, encode, sorted_batches
+from sungen_lib.encoder import inputs
 from sungen_lib.storage import SEAL, atomic_path, locked, set_aside, store_root
 from sungen_lib.texts import plms, wheels
 from sungen_lib.texts.examples import Examples
@@ -179,12 +180,8 @@ class Embedder:
 
 def _means(model: PreTrainedModel, batch: Batch) -> Tensor:
     """(B, D) means scaled to length 1; padding is ignored."""
-    columns = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
-    mask = (columns < batch.lengths[:, None]).float()
-    inputs: dict[str, Any] = {"input_ids": batch.tokens, "attention_mask": mask.long()}
-    if batch.segments is not None:
-        inputs["token_type_ids"] = batch.segments
-    states = model(**inputs).last_hidden_state
+    given = inputs(batch)
+    mask, states = given["attention_mask"].float(), model(**given).last_hidden_state
     mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
     return nn.functional.normalize(mean, dim=1)
 

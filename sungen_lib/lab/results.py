@@ -106,7 +106,7 @@ def column_of(task: str) -> str:
 
 
 def scale(spec: Run, profile: Profile, data_dir: str | None = None) -> Scale:
-    """ "demo", or "paper" where task, source, sizes and TAM are the paper's, else "other"."""
+    """The scale: "demo", or "paper" where task, source, sizes and TAM are the paper's, else "other"."""
     if profile.demo:
         return "demo"
     if tasks.is_file(spec.test.task):

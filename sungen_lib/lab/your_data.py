@@ -21,15 +21,7 @@ from sungen_lib.fast import limited_threads
 from sungen_lib.lab import execution, profiles, sources
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.notebooks import read_json
-from sungen_lib.lab.parameters import (
-    Column,
-    FileOrHub,
-    Names,
-    ParameterError,
-    PositiveInteger,
-    YesOrNo,
-    one_of,
-)
+from sungen_lib.lab.parameters import Column, FileOrHub, Names, ParameterError, PositiveInteger, YesOrNo, one_of
 from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.models import TamConfig
 from sungen_lib.texts import examples, files, hub, jsonl
