@@ -42,9 +42,10 @@ def fitting(texts: Examples) -> tuple[TamConfig, dict[str, Any]]:
 
 
 def with_steps(config: TamConfig, rows: int) -> TamConfig:
-    """``config`` with as many inner epochs as its kind needs on ``rows`` texts (``STEPS``)."""
+    """``config`` with as many epochs, inner and final, as its kind needs to learn anything from ``rows`` texts."""
     an_epoch = math.ceil(rows / config.batch_size)
-    return replace(config, inner_epochs=max(config.inner_epochs, math.ceil(STEPS[config.kind] / an_epoch)))
+    inner_epochs = max(config.inner_epochs, math.ceil(STEPS[config.kind] / an_epoch))
+    return replace(config, inner_epochs=inner_epochs, epochs=max(config.epochs, inner_epochs))
 
 
 def warn_if_at_chance(predictions: np.ndarray, labels: np.ndarray) -> None:

@@ -261,11 +261,12 @@ def meta_gradient(
     """
     method = checked_method(method or default_method(model))
     direction, value = outer_gradient(model, outer_set, outer_loss)
-    found = MetaGradient(weights, value)
+    guard = None
     if method == "difference" and guard_seed is not None:
-        found = replace(found, guard=_guard(model, train_set, direction, seed=guard_seed))
-    along = directional(model, train_set, direction, method="dual" if found.inexact else method)
-    return replace(found, values=-(lr / weights.sum()) * along)
+        guard = _guard(model, train_set, direction, seed=guard_seed)
+        method = method if guard <= GUARD_LIMIT else "dual"  # NaN is inexact too
+    along = directional(model, train_set, direction, method=method)
+    return MetaGradient(-(lr / weights.sum()) * along, value, guard)
 
 
 def _guard(model: nn.Module, data: Samples, direction: dict[str, Tensor], *, seed: int) -> float:

@@ -25,7 +25,7 @@ from sungen_lib.reweight import Bilevel, Iteration, OuterSets, State, iterations
 from sungen_lib.seeds import derived_seed
 from sungen_lib.storage import SEAL, atomic_path
 from sungen_lib.texts.examples import Examples
-from sungen_lib.train import Diverged, predict
+from sungen_lib.train import Diverged, Trainer, predict
 
 CHECKPOINT_SECONDS = 20.0
 CHANCE_ROWS = 2000
@@ -89,13 +89,18 @@ def learn_weights(
     outer = None if outer_set is None else tam.encode(outer_set, tokenizer, device=device)
     saved = _Saved(checkpoint, State(train_set), snapshots)
     saved.resume(bilevel, train_set, outer, tams, seed)
+    before = Trainer.steps
+
+    def doing() -> str:
+        outer = f"outer loss {saved.state.history[-1].outer_loss:.3f}, " if saved.state.done else ""
+        return f"{outer}{Trainer.steps - before:,} inner steps"
+
     bar = tqdm(desc=progress, initial=saved.state.done, total=bilevel.iterations, disable=progress is None)
-    with bar, show.ticking(bar, lambda: str(bar.postfix or "training the task model")):
+    with bar, show.ticking(bar, doing):
         for state in iterations(train_set, tams, bilevel, outer_set=outer, seed=seed, state=saved.state):
             saved.after_iteration(last=state.done == bilevel.iterations)
             if state.done == 1:
                 _warn_if_at_chance(tams[0], train_set, seed)
-            bar.set_postfix(outer_loss=f"{state.history[-1].outer_loss:.3f}", refresh=False)
             bar.update()
     learned = saved.learned()
     choice.warn_if_apart(learned.weights, texts.labels)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -50,6 +51,8 @@ class Trainer:
     restores the model's initial parameters. All tensors stay on the training set's device, and within an epoch the
     host never waits for it; on CUDA a step is one captured graph per width.
     """
+
+    steps: ClassVar[int] = 0  # steps that all trainers of this process have taken, for progress displays
 
     def __init__(
         self,
@@ -127,6 +130,7 @@ class Trainer:
             for batch in tqdm(batches, desc=progress, disable=progress is None, leave=False):
                 rows, end = flat[end : end + len(batch)], end + len(batch)
                 self.take_step(rows, int(sizes[batch].max()))
+                Trainer.steps += 1
         loss, correct = (self.totals / len(sizes)).tolist()
         if not np.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {number}")

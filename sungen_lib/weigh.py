@@ -77,8 +77,7 @@ def preferred(texts: Examples, weights: np.ndarray, tam: TamConfig, *, seed: int
     """
     prepared = tam.prepare(texts, seed=seed)
     model, data = prepared.model, prepared.data
-    epochs = max(tam.epochs, tam.inner_epochs)  # a small file needs many for a TAM to learn anything
-    fit(model, data, weights=torch.as_tensor(weights), seed=seed, **tam.training | {"epochs": epochs})
+    fit(model, data, weights=torch.as_tensor(weights), seed=seed, **tam.training)
     logits = predict(model, data)
     if not bool(torch.isfinite(logits).all()):
         raise Diverged("the trained model's outputs are not finite")

@@ -24,10 +24,12 @@ from sungen_lib.lab import execution, stages
 from sungen_lib.lab.explorer import ALL, Explorer
 from sungen_lib.lab.specs import Spec, Synthetic
 from sungen_lib.lab.store import Record
-from sungen_lib.learn import LearnedWeights
+from sungen_lib.learn import LearnedWeights, learn_weights
+from sungen_lib.models import TamConfig
 from sungen_lib.paper.cells import Cell
 from sungen_lib.reweight import Iteration
 from sungen_lib.texts.examples import Examples
+from sungen_lib.train import fit
 
 NASTY = "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", '"><b>bold</b> & <i>more</i>'
 TAGS = {"table", "thead", "tbody", "tr", "th", "td", "p"}
@@ -230,9 +232,36 @@ def test_the_bar_over_runs_says_what_is_running(
         time.sleep(0.8)
         yield from ((handle, record()) for handle in handles)
 
-    execution.in_order([spec], same, finished)
-    assert "0/1" in (shown := capsys.readouterr().err) and "writing texts" in shown
+    counts = iter(range(7, 100))
+    execution.in_order([spec], same, finished, steps=lambda: next(counts))
+    assert "0/1" in (shown := capsys.readouterr().err) and "writing texts, 1 training steps" in shown
     assert set(execution.DOING) == set(stages.STAGES)
+
+
+def good_and_bad(times: int) -> Examples:
+    return Examples.of(("good", "bad", "fine") * times, [1, 0, 1] * times, ("negative", "positive"))
+
+
+def trained(texts: Examples) -> None:
+    """In a worker: three epochs of two steps, and time to tell them."""
+    prepared = TamConfig("bag", embedding=4, hidden=4, batch_size=2).prepare(texts, seed=0)
+    fit(prepared.model, prepared.data, batch_size=2, epochs=3)
+    time.sleep(2.5 * show.TICK)
+
+
+def test_workers_tell_their_training_steps() -> None:
+    texts = good_and_bad(1)
+    with execution.processes(2) as (pool, steps):
+        list(pool.map(trained, [texts] * 2))
+        assert steps.value == 2 * 3 * 2
+
+
+def test_the_bar_over_iterations_counts_inner_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = good_and_bad(400)
+    tam = TamConfig("bag", embedding=4, hidden=4, batch_size=2)
+    learn_weights(texts, tam=tam, iterations=3, outer_size=100, progress="weights")
+    counts = [int(count.replace(",", "")) for count in re.findall(r"([\d,]+) inner steps", capsys.readouterr().err)]
+    assert counts == sorted(counts) and 0 < counts[0] < counts[-1] <= 3 * 600
 
 
 # --- objects that print themselves ------------------------------------------------------------------------------------

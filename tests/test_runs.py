@@ -372,7 +372,7 @@ def test_records_are_plain_json(store: Path) -> None:
 def test_an_error_ends_the_other_workers(store: Path) -> None:
     store.mkdir()
     started = time.monotonic()
-    with pytest.raises(RuntimeError, match="the first error"), execution.processes(2) as pool:
+    with pytest.raises(RuntimeError, match="the first error"), execution.processes(2) as (pool, _):
         sleeping = [pool.submit(time.sleep, 120) for _ in range(2)]
         while not all(future.running() for future in sleeping):
             time.sleep(0.1)

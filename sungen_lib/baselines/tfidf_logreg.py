@@ -7,6 +7,7 @@ joined by a space into one bag of words. It does not record which text a word ca
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,6 +56,7 @@ def out_of_fold(train: Examples, *, folds: int = 5, seed: int = 0) -> np.ndarray
     return probabilities
 
 
+@lru_cache(maxsize=1)  # the seeds and TAMs of a table ask for that of the same texts
 def noise_rate(train: Examples, *, folds: int = 5, seed: int = 0) -> float:
     """The noise rate, in [0, 1], without clean labels: how often five-fold TF-IDF logistic regression contradicts the
     given label of a sample it was not trained on.

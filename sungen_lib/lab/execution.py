@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
@@ -22,9 +22,9 @@ from sungen_lib.lab.provenance import LIBRARIES, commit, device_name, versions
 from sungen_lib.lab.specs import Run, Spec, Synthetic, Trust, Weights, identify, upstream
 from sungen_lib.lab.stages import STAGES
 from sungen_lib.lab.store import Record, exclusively, find, folder, keep, prepare, sound
-from sungen_lib.show import ticking
+from sungen_lib.show import TICK, ticking
 from sungen_lib.storage import store_root
-from sungen_lib.train import Diverged
+from sungen_lib.train import Diverged, Trainer
 
 # What the bar says while a spec is computed.
 DOING: dict[type, str] = {
@@ -104,14 +104,15 @@ def execute(
             return ((spec, compute(spec, data_dir)) for spec in handles)
 
         return in_order(specs, lambda spec: spec, now, width=1, progress=progress)
-    with processes(jobs) as pool:
+    with processes(jobs) as (pool, steps):
 
         def finished(handles: list[Future[Record]]) -> Iterable[tuple[Future[Record], Record]]:
             return ((future, future.result()) for future in wait(handles, return_when=FIRST_COMPLETED).done)
 
-        return in_order(
-            specs, lambda spec: pool.submit(compute, spec, data_dir), finished, width=2 * jobs, progress=progress
-        )
+        def submitted(spec: Spec) -> Future[Record]:
+            return pool.submit(compute, spec, data_dir)
+
+        return in_order(specs, submitted, finished, width=2 * jobs, steps=lambda: int(steps.value), progress=progress)
 
 
 def in_order(
@@ -120,12 +121,13 @@ def in_order(
     finished: Callable[[list[Handle]], Iterable[tuple[Handle, Record]]],
     *,
     width: int | None = None,
+    steps: Callable[[], int] = lambda: Trainer.steps,
     progress: str | None = "runs",
 ) -> dict[Spec, Record]:
     """Run ``specs`` in dependency order on any executor.
 
     ``start`` submits one whose parents are done, at most ``width`` at a time; ``finished`` waits for one or more of
-    those running and returns their records.
+    those running and returns their records. ``steps``: training steps taken so far, shown on the bar.
     """
     ordered = closure(specs)
     records = {spec: record for spec in ordered if (record := find(spec)) is not None}
@@ -133,8 +135,12 @@ def in_order(
     hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))  # tqdm's notebook bar ignores this variable
     bar = tqdm(total=len(ordered), initial=len(records), desc=progress, unit="run", miniters=1, disable=hidden)
 
+    before = steps()
+
     def doing() -> str:
-        return ", ".join(sorted({DOING[type(spec)] for spec in list(running.values())}))
+        taken = steps() - before
+        stages = sorted({DOING[type(spec)] for spec in list(running.values())})
+        return ", ".join([*stages, *([f"{taken:,} training steps"] if taken else [])])
 
     with bar, ticking(bar, doing):
         while waiting or running:
@@ -164,13 +170,15 @@ def poolable() -> bool:
 
 
 @contextmanager
-def processes(number: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of ``number`` local processes, terminated if the block raises."""
+def processes(number: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
+    """A pool of ``number`` local processes, terminated if the block raises, and the number of training steps they have
+    taken, a shared value."""
     context = multiprocessing.get_context("forkserver")  # imports torch and transformers once, then forks
     context.set_forkserver_preload(["sungen_lib.lab.stages", "sungen_lib.embedded.plm"])
-    with ProcessPoolExecutor(number, context, _begin, (str(store_root()),)) as pool:
+    steps = context.Value("q", 0)
+    with ProcessPoolExecutor(number, context, _begin, (str(store_root()), steps)) as pool:
         try:
-            yield pool
+            yield pool, steps
         except BaseException:
             workers = list((pool._processes or {}).values())  # shutdown() clears this list, so take it first
             pool.shutdown(wait=False, cancel_futures=True)
@@ -179,8 +187,9 @@ def processes(number: int) -> Iterator[ProcessPoolExecutor]:
             raise
 
 
-def _begin(store: str) -> None:
-    """Set up a worker: it uses its parent's store, leaves Ctrl-C to its parent, and ends when its parent is killed.
+def _begin(store: str, steps: Any) -> None:
+    """Set up a worker: it uses its parent's store, leaves Ctrl-C to its parent, adds its training steps to ``steps``,
+    and ends when its parent is killed.
 
     Workers are forked from a server that started earlier, so they have the environment of that time.
     """
@@ -190,7 +199,13 @@ def _begin(store: str) -> None:
     assert parent is not None
 
     def watch() -> None:
-        parent.join()
+        told = 0
+        while parent.is_alive():
+            parent.join(TICK)
+            taken = Trainer.steps
+            with steps.get_lock():
+                steps.value += taken - told
+            told = taken
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

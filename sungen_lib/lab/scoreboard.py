@@ -13,13 +13,12 @@ import pandas as pd
 
 from sungen_lib.lab import PROFILES, notebooks, tables
 from sungen_lib.lab.profiles import DEMO_PROFILES
+from sungen_lib.lab.suite import VERDICTS
 from sungen_lib.lab.tidying import column_title
 from sungen_lib.paper.claims import CLAIMS
 from sungen_lib.paper.verdicts import check
 
 SHOWN = tuple(profile for profile in PROFILES if profile != "tiny")  # which is for tests
-VERDICTS = ("holds", "fails", "undecided", "diverged", "not run")
-NBSP = "\u00a0"  # keeps an interval on one line
 FINE = 0.05  # differences up to this are Self-BLEU's, and get a third decimal
 
 Claims = dict[tuple[str, str, str], dict[str, Any]]  # by table, claim and column
@@ -49,7 +48,7 @@ def evidence(*folders: str | Path) -> pd.DataFrame:
             claim = found[profile].get(key)
             if claim is None or not claim["seeds"]:
                 continue
-            interval = "none" if claim["low"] is None else f"{claim['low']:+.2f}{NBSP}to{NBSP}{claim['high']:+.2f}"
+            interval = "none" if claim["low"] is None else f"{claim['low']:+.2f} to {claim['high']:+.2f}"
             measured = {"ours": _difference(claim["ours"], line["paper"]), "95 % interval": interval}
             about = {name: claim[name] for name in ("seeds", "verdict")}
             lines.append(_about(key, line) | {"claim": claim["text"]} | measured | about | {"profile": profile})
@@ -69,7 +68,7 @@ def linked(lines: pd.DataFrame, folder: str | Path) -> str:
     names = {notebooks.stem(path.stem): path.name for path in notebooks.select(notebooks.NOTEBOOKS)}
     place = Path(os.path.relpath(notebooks.NOTEBOOKS, folder)).as_posix()
     links = {table: f"[{table}]({place}/{names[table]})" for table in lines["table"]}
-    page = tables.markdown_table(lines)
+    page = tables.unbroken(tables.markdown_table(lines))
     return re.sub(r"^\| (\w+) ", lambda start: f"| {links.get(start[1], start[1])} ", page, flags=re.M)
 
 

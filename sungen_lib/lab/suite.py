@@ -38,7 +38,7 @@ from sungen_lib.storage import locked
 
 ALONE = ("speed", SCOREBOARD)  # at the end: the one measures time, the other reads the others' results
 Turn = Callable[[Path], tuple[str, str]]
-VERDICTS = ("holds", "fails", "undecided")
+VERDICTS = ("holds", "fails", "undecided", "diverged", "not run")
 
 
 def run(
@@ -89,7 +89,7 @@ def _side_by_side(turn: Turn, notebooks: Sequence[Path]) -> Iterator[dict[Path, 
         from sungen_lib.lab import execution
 
         if execution.poolable():
-            with execution.processes(2) as pool:
+            with execution.processes(2) as (pool, _):
                 yield {notebook: pool.submit(turn, notebook) for notebook in begun}
             return
     yield {}
@@ -160,8 +160,7 @@ def verdicts(out: Path, notebook: Path) -> str:
     claims = read_json(out / f"{stem(notebook.stem)}.json").get("claims", [])
     # "not run: why" is one verdict, whatever the reasons.
     counts = Counter(str(claim["verdict"]).partition(":")[0] for claim in claims)
-    order = [*VERDICTS, *sorted(set(counts) - set(VERDICTS))]
-    return ", ".join(f"{verdict} {counts[verdict]}" for verdict in order if counts[verdict])
+    return ", ".join(f"{verdict} {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
 
 
 def _source_hash(notebook: Path) -> str:

@@ -36,8 +36,9 @@ def show(tidy_df: pd.DataFrame, *, title: str, profile: str) -> Markdown:
 
 
 def unbroken(text: str) -> str:
-    """``text`` with no line break inside "84.20 ± 2.46" or "+2.53 [-5.20, +10.80]"."""
-    return re.sub(r" (?=± )|(?<=±) |(?<=\d) (?=\[[+-])|(?<=\d,) (?=[+-])", "\N{NO-BREAK SPACE}", text)
+    """``text`` with no line break inside "84.20 ± 2.46", "+2.53 [-5.20, +10.80]" or "-5.20 to +10.80"."""
+    places = r" (?=± )|(?<=±) |(?<=\d) (?=\[[+-])|(?<=\d,) (?=[+-])|(?<=\d) (?=to [+-])|(?<=\d to) (?=[+-])"
+    return re.sub(places, "\N{NO-BREAK SPACE}", text)
 
 
 def comparable(tidy_df: pd.DataFrame, profile: str) -> pd.DataFrame:

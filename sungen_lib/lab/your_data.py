@@ -251,8 +251,7 @@ def accuracy(experiment: Experiment, texts: Examples, test: Examples, *, weights
     tam, seed = fitting(experiment, texts)[0], experiment.extras["seed"]
     prepared = tam.prepare(texts, seed=seed, device=experiment.device)
     weighted = None if weights is None else torch.as_tensor(weights, device=experiment.device)
-    epochs = max(tam.epochs, tam.inner_epochs)  # a small file needs many for a TAM to learn anything
     with limited_threads(THREADS):
-        fit(prepared.model, prepared.data, weights=weighted, seed=seed, **tam.training | {"epochs": epochs})
+        fit(prepared.model, prepared.data, weights=weighted, seed=seed, **tam.training)
         test_set = tam.encode(test, prepared.tokenizer, device=experiment.device)
         return 100 * evaluate(prepared.model, test_set).accuracy

@@ -28,7 +28,7 @@ class DataMissing(OneSentence, FileNotFoundError):
     """A data set that is not there; the message says what to put where."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Examples:
     """Labelled texts.
 
