@@ -127,6 +127,7 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
     if spec.tam is None:
         return _linear(spec, place, data_dir)
     assert spec.train is not None
+    precision = spec.tam.precision
 
     def test(trained: Prepared) -> Samples:
         # Called only once training is over, or between the epochs of a run that asks for a curve.
@@ -134,14 +135,14 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
         return spec.tam.encode(load(spec.test, data_dir), trained.tokenizer, device=spec.device)
 
     def accuracy(trained: Prepared) -> dict[str, float]:
-        return {"test_accuracy": evaluate(trained.model, test(trained)).accuracy}
+        return {"test_accuracy": evaluate(trained.model, test(trained), precision=precision).accuracy}
 
     if spec.curve:
         trained, rows, curve = _trained(spec, data_dir, accuracy)
     else:
         trained, rows, curve = _trained_once(replace(spec, method="", test=spec.train), data_dir)
     test_set = test(trained)
-    result = evaluate(trained.model, test_set)
+    result = evaluate(trained.model, test_set, precision=precision)
     _save_correct(place, result.correct)
     metrics = {"accuracy": result.accuracy, "loss": result.loss, "rows": rows, "curve": curve}
     if isinstance(spec.test, Synthetic):

@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +51,49 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     return folder, time.monotonic() - began
 
 
+def stop(folder: Path, how: signal.Signals) -> tuple[int, str]:
+    """Start it, and stop it as soon as there is another record; its exit status and last words."""
+    before, process = set(records(folder)), start(folder)
+    while process.poll() is None and set(records(folder)) == before:
+        time.sleep(0.05)
+    os.killpg(process.pid, how)
+    said = process.communicate(timeout=90)[1].strip()
+    return process.returncode, said
+
+
+def both_share_the_work(folder: Path, reference: Path) -> None:
+    """Two at once, into one store and one folder: no record is ever replaced, and the tables are those of one alone."""
+    time.sleep(2.5)  # kernels are in sessions of their own; they see within a second or two that their parent is gone
+    both = [start(folder) for _ in range(2)]
+    versions: dict[Path, set[tuple[int, int]]] = {}
+    while any(process.poll() is None for process in both):
+        for path in folder.glob("store/*/*/record.json"):
+            about = path.stat()
+            versions.setdefault(path, set()).add((about.st_ino, about.st_mtime_ns))
+        time.sleep(0.02)
+    assert [process.communicate()[1] for process in both] == ["", ""]
+    assert [process.returncode for process in both] == [0, 0]
+    assert all(len(seen) == 1 for seen in versions.values()) and len(versions) == len(records(reference))
+    assert tables(folder) == tables(reference)
+    executed = folder / "store" / "executed" / "tiny"
+    copies = [json.loads(path.read_text(encoding="utf-8")) for path in executed.glob("*.ipynb")]
+    assert len(copies) == 2 and all(cell["execution_count"] for c in copies for cell in c["cells"] if "outputs" in cell)
+
+
+def test_a_suite_stopped_again_and_again_goes_on_twice_at_once_and_ends_the_same(
+    undisturbed: tuple[Path, float], tmp_path: Path
+) -> None:
+    """Killed, interrupted and terminated among its runs; then two at once share what is left."""
+    sentence = "interrupted; finished runs are kept, and the same command continues from them"
+    assert stop(tmp_path, signal.SIGKILL) == (-signal.SIGKILL, "")
+    assert stop(tmp_path, signal.SIGINT) == (130, sentence)
+    assert stop(tmp_path, signal.SIGTERM) == (143, sentence)
+    finished = records(tmp_path)
+    assert finished and set(finished) < set(records(undisturbed[0]))
+    both_share_the_work(tmp_path, undisturbed[0])
+    assert finished.items() <= records(tmp_path).items()  # a repeated run would have another time in its record
+
+
 def goes_on_and_ends_the_same(folder: Path, reference: Path) -> None:
     time.sleep(2.5)  # kernels are in sessions of their own; they see within a second or two that their parent is gone
     finished = records(folder)
@@ -63,31 +105,6 @@ def goes_on_and_ends_the_same(folder: Path, reference: Path) -> None:
     assert not list(folder.rglob("*.tmp"))
 
 
-def stop(folder: Path, how: signal.Signals, after: Callable[[Path], dict[str, bytes]]) -> tuple[int, str]:
-    """Start it, and stop it as soon as there is another record or table (``after``); its exit status and last words."""
-    before, process = set(after(folder)), start(folder)
-    while process.poll() is None and set(after(folder)) == before:
-        time.sleep(0.05)
-    os.killpg(process.pid, how)
-    said = process.communicate(timeout=90)[1].strip()
-    return process.returncode, said
-
-
-def test_a_suite_stopped_again_and_again_goes_on_and_ends_the_same(
-    undisturbed: tuple[Path, float], tmp_path: Path
-) -> None:
-    """Killed and interrupted among its runs, and killed among its notebooks."""
-    sentence = "interrupted; finished runs are kept, and the same command continues from them"
-    assert stop(tmp_path, signal.SIGKILL, after=records) == (-signal.SIGKILL, "")
-    assert stop(tmp_path, signal.SIGINT, after=records) == (130, sentence)
-    assert stop(tmp_path, signal.SIGTERM, after=records) == (143, sentence)
-    finished = records(tmp_path)
-    assert finished and set(finished) < set(records(undisturbed[0]))
-    assert stop(tmp_path, signal.SIGKILL, after=tables) == (-signal.SIGKILL, "")
-    assert finished.items() <= records(tmp_path).items()  # a repeated run would have another time in its record
-    goes_on_and_ends_the_same(tmp_path, undisturbed[0])
-
-
 @pytest.mark.heavy
 @pytest.mark.parametrize("number", range(20))
 def test_a_killed_suite_goes_on_and_ends_the_same(number: int, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
@@ -97,21 +114,3 @@ def test_a_killed_suite_goes_on_and_ends_the_same(number: int, undisturbed: tupl
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     goes_on_and_ends_the_same(tmp_path, reference)
-
-
-def test_two_at_once_share_the_work(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
-    """Into one store and one folder: no record is ever replaced, and the tables are those of one alone."""
-    both = [start(tmp_path) for _ in range(2)]
-    versions: dict[Path, set[tuple[int, int]]] = {}
-    while any(process.poll() is None for process in both):
-        for path in tmp_path.glob("store/*/*/record.json"):
-            about = path.stat()
-            versions.setdefault(path, set()).add((about.st_ino, about.st_mtime_ns))
-        time.sleep(0.02)
-    assert [process.communicate()[1] for process in both] == ["", ""]
-    assert [process.returncode for process in both] == [0, 0]
-    assert all(len(seen) == 1 for seen in versions.values()) and len(versions) == len(records(undisturbed[0]))
-    assert tables(tmp_path) == tables(undisturbed[0])
-    executed = tmp_path / "store" / "executed" / "tiny"
-    copies = [json.loads(path.read_text(encoding="utf-8")) for path in executed.glob("*.ipynb")]
-    assert len(copies) == 2 and all(cell["execution_count"] for c in copies for cell in c["cells"] if "outputs" in cell)
