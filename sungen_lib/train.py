@@ -19,7 +19,6 @@ from sungen_lib.losses import Loss, cross_entropy
 from sungen_lib.models import Bag, BiLSTM
 from sungen_lib.seeds import derived_seed
 
-
 PROBED = 256  # samples on which bfloat16 is compared with float32
 BF16_BATCH = 32  # larger ones of long texts are slower on a CPU
 

@@ -414,7 +414,7 @@ def test_no_decision_moves_in_bf16() -> None:
     fit(model, data, epochs=1)
     with torch.no_grad():  # the middle between the two labels runs through the samples
         margin = predict(model, data).diff(dim=-1).median()
-        model.model.classifier.bias += torch.stack([margin / 2, -margin / 2])  # type: ignore[union-attr]
+        model.model.classifier.bias += torch.stack([margin / 2, -margin / 2])  # type: ignore[operator, union-attr]
     exact = predict(model, data)
     moved = predict(model, data, precision="bf16").argmax(-1) != exact.argmax(-1)
     assert int(moved.sum())
