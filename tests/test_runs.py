@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -147,33 +145,29 @@ def test_a_damaged_file_is_set_aside_and_computed_again(store: Path, name: str, 
 
 
 def test_two_processes_do_not_compute_a_run_twice(store: Path) -> None:
-    code = (
-        "from tests.test_runs import experiment; one = experiment();"
-        "spec = one.methods.zerogen('imdb', 'lstm', 1); print(one.execute([spec])[spec].seconds)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TQDM_DISABLE": "1"}
-    both = [
-        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    seconds = [process.communicate(timeout=120)[0].strip() for process in both]
-    assert seconds[0] == seconds[1] != ""  # the same record, down to how long it took
+    spec = experiment().methods.zerogen("imdb", "lstm", 1)
+    with execution.processes(2) as (pool, _):
+        first, second = (pool.submit(noted, spec) for _ in range(2))
+        assert first.result()[0] != second.result()[0]  # two processes,
+        assert first.result()[1] == second.result()[1]  # and the same record, down to how long it took
+
+
+def noted(spec: Run) -> tuple[int, float]:
+    """The process that computed or found the record, and the seconds in it."""
+    return os.getpid(), execution.compute(spec).seconds
 
 
 def test_a_kill_costs_nothing_but_time(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
     spec = one.methods.sungen("imdb", "lstm", 1)
-    code = (
-        "from tests.test_runs import experiment; one = experiment();"
-        "one.execute([one.methods.sungen('imdb', 'lstm', 1)])"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TQDM_DISABLE": "1"}
-    child = subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
-    deadline = time.time() + 120
-    while not list(store.glob("*/*/record.json")) and time.time() < deadline:  # the texts are finished: kill now
-        time.sleep(0.02)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    with pytest.raises(BrokenProcessPool), execution.processes(1) as (pool, _):
+        working = pool.submit(execution.compute, spec)
+        deadline = time.time() + 120
+        while not list(store.glob("*/*/record.json")) and time.time() < deadline:  # the texts are finished: kill now
+            time.sleep(0.02)
+        for worker in (pool._processes or {}).values():
+            worker.kill()
+        working.result()
     resumed = lines(one.execute([spec]))
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "undisturbed"))
     sources.load.cache_clear()

@@ -25,8 +25,8 @@ from sungen_lib.storage import write_text
 from sungen_lib.texts.writer import Sampling
 
 Context = multiprocessing.context.ForkServerContext
-KILLS = 5
-ITERATIONS = 20
+KILLS = 3
+ITERATIONS = 10
 TAM = TamConfig(embedding=12, hidden=12, epochs=20)
 LAZY = ["torch._dynamo", "transformers.models.gpt2.modeling_gpt2", "transformers.tokenization_utils_fast"]
 
@@ -48,11 +48,11 @@ def weights(folder: Path) -> None:
         embedded.gold("imdb", "train", 300),
         tam=TAM,
         iterations=ITERATIONS,
-        snapshots=(0, 10),
+        snapshots=(0, 5),
         checkpoint=folder / "weights.safetensors",
     )
     history = [asdict(replace(iteration, seconds=0.0)) for iteration in learned.history]
-    content = {"weights": learned.weights.tolist(), "first": learned.snapshots[10].tolist(), "history": history}
+    content = {"weights": learned.weights.tolist(), "first": learned.snapshots[5].tolist(), "history": history}
     write_text(folder / "result.json", json.dumps(content))
 
 
@@ -127,7 +127,7 @@ def test_a_signal_keeps_what_is_done(name: str, how: signal.Signals, context: Co
     process = context.Process(target=stopping, args=(job, folder))
     process.start()
     deadline = time.monotonic() + 60
-    while parts(folder) < (6 if name == "weights" else 2) and time.monotonic() < deadline:
+    while parts(folder) < (4 if name == "weights" else 2) and time.monotonic() < deadline:
         time.sleep(0.005)
     os.kill(process.pid or 0, how)
     process.join()
