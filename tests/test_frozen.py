@@ -746,6 +746,6 @@ def test_texts_through_the_whole_path(encoder: Path) -> None:
     # The mean state of a random BERT keeps the words of a short text: planted flips can be found.
     clean = keyword_examples(400, filler=1)
     noisy = with_noise(clean, uniform_noise(0.2, 2), seed=1)
-    tam = TamConfig("frozen", path=str(encoder), **FITTING | {"inner_epochs": 30})
-    weights = learn_weights(noisy, tam=tam, iterations=20, balanced=True).weights
+    tam = TamConfig("frozen", path=str(encoder), **FITTING | {"inner_epochs": 15})
+    weights = learn_weights(noisy, tam=tam, iterations=12, balanced=True).weights
     assert roc_auc_score(noisy.labels == clean.labels, weights) > 0.9

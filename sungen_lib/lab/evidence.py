@@ -6,14 +6,16 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 from IPython.display import Image, Markdown, display
 
 from sungen_lib.lab import PROFILES, tables
+from sungen_lib.lab.figures import DPI
 from sungen_lib.lab.notebooks import TABLES
 from sungen_lib.lab.profiles import DEMO_PROFILES
 from sungen_lib.lab.tidying import measured_only
 
-WIDTH = 900  # pixels of a picture, at most
+WIDTH = 900  # pixels of a picture, at most; a small one is as large as its notebook shows it
 
 
 def show(name: str, *, why_none: str = "") -> None:
@@ -39,7 +41,8 @@ def _parts(folder: Path, name: str) -> Iterator[Markdown | Image]:
     picture = folder / f"{name}.png"
     if picture.exists():
         yield Markdown(f"**Real text, profile {folder.name}** ([picture]({_link(picture)}))")
-        yield Image(str(picture), width=WIDTH)
+        pixels = int(plt.imread(picture).shape[1])
+        yield Image(str(picture), width=min(WIDTH, pixels * 100 // DPI))
 
 
 def _table(folder: Path, name: str) -> str:

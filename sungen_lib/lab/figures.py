@@ -22,6 +22,7 @@ from sungen_lib.lab.tables import json_text
 from sungen_lib.learn import LearnedWeights
 
 LARGEST_SVG = 300_000  # bytes
+DPI = 150  # of the files; notebooks show pictures at 100
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
@@ -56,7 +57,7 @@ def write_figure(fig: Figure, name: str, *, profile: str, out: str | Path, prove
         _mark_demo(fig)
     with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):
         pictures = {
-            "png": _picture(fig, format="png", dpi=150, metadata={"Software": None}),
+            "png": _picture(fig, format="png", dpi=DPI, metadata={"Software": None}),
             "svg": _picture(fig, format="svg", metadata={"Date": None, "Creator": None}),
         }
     if len(pictures["svg"]) > LARGEST_SVG:
@@ -75,7 +76,7 @@ def write_figure(fig: Figure, name: str, *, profile: str, out: str | Path, prove
 def write_png(fig: Figure, path: Path) -> None:
     """Write the figure as .png (150 dpi), atomically, and close it, or the cell would show it again."""
     with storage.atomic_path(path) as temporary:
-        temporary.write_bytes(_picture(fig, format="png", dpi=150, metadata={"Software": None}))
+        temporary.write_bytes(_picture(fig, format="png", dpi=DPI, metadata={"Software": None}))
     plt.close(fig)
 
 

@@ -40,7 +40,7 @@ def scoreboard(*folders: str | Path) -> pd.DataFrame:
 
 def evidence(*folders: str | Path) -> pd.DataFrame:
     """The claims that real text tests, a line each: ``table``, ``claim``, ``on``, ``published``, ``ours``,
-    ``95 % interval``, ``seeds`` (one sign each), ``verdict``, ``profile``. Of several profiles, the largest counts."""
+    ``verdict``, ``95 % interval``, ``seeds`` (one sign each), ``profile``. Of several profiles, the largest counts."""
     found = _results(folders)
     lines = []
     for key, line in _published().items():
@@ -49,9 +49,10 @@ def evidence(*folders: str | Path) -> pd.DataFrame:
             if claim is None or not claim["seeds"]:
                 continue
             interval = "none" if claim["low"] is None else f"{claim['low']:+.2f} to {claim['high']:+.2f}"
-            measured = {"ours": _difference(claim["ours"], line["paper"]), "95 % interval": interval}
-            about = {name: claim[name] for name in ("seeds", "verdict")}
-            lines.append(_about(key, line) | {"claim": claim["text"]} | measured | about | {"profile": profile})
+            about = _about(key, line)
+            ours = {"ours": _difference(claim["ours"], line["paper"]), "verdict": claim["verdict"]}
+            detail = {"95 % interval": interval, "seeds": claim["seeds"], "profile": profile}
+            lines.append(about | {"claim": claim["text"]} | ours | detail)
             break
     return pd.DataFrame(lines)
 
