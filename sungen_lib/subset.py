@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sungen_lib.seeds import derived_seed
+
 
 def inclusion_probabilities(weights: np.ndarray, budget: int) -> np.ndarray:
     """w', (N,) in [0, 1] with sum ``budget``: ``min(1, c w)`` with the c that gives this sum.
@@ -29,8 +31,11 @@ def inclusion_probabilities(weights: np.ndarray, budget: int) -> np.ndarray:
 
 
 def bernoulli_subset(weights: np.ndarray, budget: int, *, seed: int) -> np.ndarray:
-    """Sorted indices of a random subset of expected size ``budget``: sample i is in it with probability w'_i."""
-    draws = np.random.default_rng(seed).random(len(weights))
+    """Sorted indices of a random subset of expected size ``budget``: sample i is in it with probability w'_i.
+
+    The draws differ from all other uses of ``seed``, so they do not depend on label flips that were planted with it.
+    """
+    draws = np.random.default_rng(derived_seed(seed, 1)).random(len(weights))
     return np.flatnonzero(draws < inclusion_probabilities(weights, budget))
 
 

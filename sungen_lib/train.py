@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sungen_lib.encode import Samples, shuffled_batches, sorted_batches
-from sungen_lib.fast import RowwiseGradient, StepGraphs, arithmetic, denormals_are_zero
+from sungen_lib.fast import RowwiseGradient, StepGraphs, arithmetic, denormals_are_zero, one_thread
 from sungen_lib.losses import Loss, cross_entropy
 from sungen_lib.models import Bag, BiLSTM
 from sungen_lib.seeds import derived_seed
 
+SHARED_FROM = 100_000  # parameters; a smaller model's step runs on one thread: on a busy machine several mostly wait
 PROBED = 256  # samples on which bfloat16 is compared with float32
 BF16_BATCH = 32  # larger ones of long texts are slower on a CPU
 
@@ -76,6 +77,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True, capturable=cuda)
         self.weights = torch.ones(len(train_set), device=train_set.device)
         self.totals = torch.zeros(2, device=train_set.device)  # sum of losses, number correct
+        self.small = _size(model) < SHARED_FROM
         rowwise = not cuda and isinstance(model, (BiLSTM, Bag)) and model.embedding.weight.requires_grad
         self._embedding = RowwiseGradient(model.embedding) if rowwise else None  # type: ignore[arg-type]
         rows = torch.zeros(batch_size, dtype=torch.int64, device=train_set.device)
@@ -129,7 +131,7 @@ class Trainer:
         batches = shuffled_batches(sizes, self.batch_size, np.random.default_rng(seed))
         flat = torch.as_tensor(np.concatenate(batches), device=device)
         end = 0
-        with denormals_are_zero():
+        with denormals_are_zero(), one_thread(device) if self.small else nullcontext():
             for batch in tqdm(batches, desc=progress, disable=progress is None, leave=False):
                 rows, end = flat[end : end + len(batch)], end + len(batch)
                 self.take_step(rows, int(sizes[batch].max()))
@@ -138,6 +140,12 @@ class Trainer:
         if not np.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {number}")
         return Epoch(number, loss, correct, time.perf_counter() - start)
+
+
+def _size(model: nn.Module) -> int:
+    """Number of parameters outside of embeddings: what a step multiplies."""
+    looked_up = {p for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
+    return sum(parameter.numel() for parameter in model.parameters() if parameter not in looked_up)
 
 
 def epochs(

@@ -92,3 +92,13 @@ def test_top_and_bottom() -> None:
     weights = np.array([0.3, 0.9, 0.1, 0.9, 0.1])
     assert top(weights, 3).tolist() == [1, 3, 0]
     assert bottom(weights, 3).tolist() == [2, 4, 0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_flips_planted_with_the_same_seed_do_not_depend_on_the_draws(seed: int) -> None:
+    """Users plant flips with ``default_rng(0)`` and draw with ``seed=0``: one stream for both kept nearly all flips."""
+    flipped = np.random.default_rng(seed).random(30_000) < 0.2
+    weights = np.where(flipped, 0.3, 0.9)
+    drawn = bernoulli_subset(weights, 15_000, seed=seed)
+    assert len(drawn) == pytest.approx(15_000, abs=4 * np.sqrt(15_000 / 2))
+    assert flipped[drawn].mean() == pytest.approx(0.2 * 0.3 / (0.2 * 0.3 + 0.8 * 0.9), abs=0.01)

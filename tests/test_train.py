@@ -422,3 +422,18 @@ def test_no_decision_moves_in_bf16() -> None:
     assert got.correct.tolist() == evaluate(model, data).correct.tolist()
     again = (predict_in_bf16(model, data) == exact).all(-1).float().mean()
     assert 0.01 < float(again) < 0.5  # some samples are predicted twice, most are not
+
+
+@pytest.mark.parametrize(("hidden", "expected"), [(6, 1), (150, 2)])
+def test_small_models_train_on_one_thread(hidden: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine two threads took fifteen times as long for a head on frozen vectors."""
+    seen: set[int] = set()
+    model = TamConfig(embedding=100, hidden=hidden).build(keyword_vocabulary(), 2, seed=0)
+    monkeypatch.setattr(Trainer, "take_step", lambda *_: seen.add(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fit(model, training_set(), epochs=1)
+        assert seen == {expected} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -183,7 +183,7 @@ def _rows(spec: Run, data_dir: str | None, weights: np.ndarray | None = None) ->
     if spec.selection == "bernoulli":
         if weights is None or spec.budget is None:
             raise ValueError("a subset is drawn by weights, to a budget: give both")
-        return pool.select(bernoulli_subset(weights, spec.budget, seed=derived_seed(spec.seed, 1)))
+        return pool.select(bernoulli_subset(weights, spec.budget, seed=spec.seed))
     select = SELECTIONS[spec.selection]
     return pool.select(select(pool, budget=spec.budget, tam=spec.tam, seed=spec.seed, device=spec.device))
 

@@ -14,7 +14,6 @@ from sungen_lib.lab import quality, sources
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.specs import Data, Weights
 from sungen_lib.learn import LearnedWeights
-from sungen_lib.seeds import derived_seed
 from sungen_lib.subset import bernoulli_subset
 from sungen_lib.texts.examples import DataMissing, Examples
 
@@ -58,7 +57,7 @@ class TextSets:
             raise DataMissing("the weights of every seed have diverged")
         if name == "SunGen":
             size = budget or len(pool) // 2
-            return [bernoulli_subset(w, size, seed=derived_seed(seed, 1)) for seed, w in weights.items()]
+            return [bernoulli_subset(w, size, seed=seed) for seed, w in weights.items()]
         end = {"SunGen-Top": subset.top, "SunGen-Bottom": subset.bottom}[name]
         return [end(w, quality.group_size(len(pool), self.share)) for w in weights.values()]
 
