@@ -25,6 +25,7 @@ from sungen_lib.lab.task_data import TaskData
 from sungen_lib.learn import LearnedWeights
 from sungen_lib.paper import verdicts
 from sungen_lib.paper.cells import Cell
+from sungen_lib.paper.claims import FROZEN
 from sungen_lib.texts import plms
 from sungen_lib.texts import tasks as known_tasks
 
@@ -179,6 +180,8 @@ class Experiment:
         reasons = {cell: reason.replace(self.data_dir or "DIR", "DIR") for cell, reason in (not_run or {}).items()}
         table = tidying.tidy(self.name, cells, reasons)
         claims = verdicts.check(self.name, cells, rows=rows)
+        frozen = self._claims_of_the_frozen_encoder(cells)
+        claims = pd.concat([claims, frozen], ignore_index=True) if len(frozen) else claims  # concat minds empty ones
         tables.write(
             self.name,
             table,
@@ -189,6 +192,19 @@ class Experiment:
             title=title,
         )
         return tables.show(table, title=title, profile=profile), tables.show_claims(claims, profile=profile)
+
+    def _claims_of_the_frozen_encoder(self, cells: Sequence[Cell]) -> pd.DataFrame:
+        """The claims that its rows can test, each in place of the paper's row for the LSTM."""
+        title = self.title("frozen")
+        rows = {
+            cell.row.replace(f", {title}", "").replace(title, TAMS["lstm"]): cell.row
+            for cell in cells
+            if title in cell.row
+        }
+        claims = verdicts.check(self.name, cells, rows=rows)
+        tested = claims.text.str.contains(title, regex=False) & ~claims.verdict.str.startswith("not run")
+        claims = claims[tested]
+        return claims.assign(claim=claims.claim + FROZEN)
 
     def publish_figure(self, figure: Figure, records: Mapping[Spec, Record]) -> None:
         """Write the figure under ``out``."""

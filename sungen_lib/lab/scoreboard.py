@@ -15,7 +15,7 @@ from sungen_lib.lab import PROFILES, notebooks, tables
 from sungen_lib.lab.profiles import DEMO_PROFILES
 from sungen_lib.lab.suite import VERDICTS
 from sungen_lib.lab.tidying import column_title
-from sungen_lib.paper.claims import CLAIMS
+from sungen_lib.paper.claims import CLAIMS, FROZEN
 from sungen_lib.paper.verdicts import check
 
 SHOWN = tuple(profile for profile in PROFILES if profile != "tiny")  # which is for tests
@@ -43,7 +43,9 @@ def evidence(*folders: str | Path) -> pd.DataFrame:
     ``verdict``, ``95 % interval``, ``seeds`` (one sign each), ``profile``. Of several profiles, the largest counts."""
     found = _results(folders)
     lines = []
-    for key, line in _published().items():
+    of_paper = _published().items()
+    published = {(table, claim + tam, on): line for (table, claim, on), line in of_paper for tam in ("", FROZEN)}
+    for key, line in published.items():
         for profile in (name for name in reversed(SHOWN) if name in found and name not in DEMO_PROFILES):
             claim = found[profile].get(key)
             if claim is None or not claim["seeds"]:

@@ -11,6 +11,7 @@ from sungen_lib.paper.cells import Array
 from sungen_lib.paper.numbers import _THREE
 from sungen_lib.texts import tasks
 
+FROZEN = "@frozen"  # after the key of a claim that a head on a frozen encoder tests in place of the paper's LSTM
 TOLERANCE = 2.0  # points, for "reproduced"; a fiftieth of the range, so 0.02 for Self-BLEU
 Direction = Literal["above", "below", "within", "number"]
 
