@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -223,10 +224,16 @@ class TamConfig:
         limit = self.max_length if self.path is None else min(self.max_length, longest_text(self.path))
         return encode(texts, tokenizer, max_length=limit, device=device)
 
-    def prepare(self, texts: Examples, *, seed: int, device: str | torch.device = "cpu") -> Prepared:
-        """Everything that training on ``texts`` needs: a fresh TAM, the encoded texts, the tokenizer."""
+    def prepare(
+        self, texts: Examples, *, seed: int, device: str | torch.device = "cpu", rows: np.ndarray | None = None
+    ) -> Prepared:
+        """Everything that training on ``texts``, or on some ``rows`` of them, needs: a fresh TAM, the encoded texts,
+        the tokenizer. A frozen encoder embeds all texts, whichever rows are asked for, and so only once."""
+        if rows is not None and self.kind != "frozen":
+            texts, rows = texts.select(rows), None
         tokenizer = self.tokenizer(texts)
         data = self.encode(texts, tokenizer, device=device)
+        data = data if rows is None else data.select(rows)
         return Prepared(self.build(tokenizer, data.classes, seed=seed), data, tokenizer)
 
     def build(self, tokenizer: Tokenizer, classes: int, *, seed: int) -> nn.Module:

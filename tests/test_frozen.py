@@ -749,3 +749,21 @@ def test_texts_through_the_whole_path(encoder: Path) -> None:
     tam = TamConfig("frozen", path=str(encoder), **FITTING | {"inner_epochs": 15})
     weights = learn_weights(noisy, tam=tam, iterations=12, balanced=True).weights
     assert roc_auc_score(noisy.labels == clean.labels, weights) > 0.9
+
+
+def test_subsets_of_a_pool_are_embedded_once(encoder: Path, embedded: list[int]) -> None:
+    pool = keyword_examples(30)
+    tam = TamConfig("frozen", path=str(encoder), **FITTING)
+    whole = tam.prepare(pool, seed=0).data
+    for rows in (np.array([3, 5, 8]), np.arange(0, 30, 2)):
+        part = tam.prepare(pool, seed=0, rows=rows).data
+        assert torch.equal(part.content()[0], whole.content()[0][rows]) and torch.equal(part.labels, whole.labels[rows])
+    assert embedded == [30]
+
+
+def test_a_vocabulary_is_that_of_the_rows_that_are_trained_on() -> None:
+    pool, rows = keyword_examples(30), np.array([3, 5, 8])
+    tam = TamConfig(embedding=4, hidden=4)
+    some, same = tam.prepare(pool, seed=0, rows=rows), tam.prepare(pool.select(rows), seed=0)
+    assert all(map(torch.equal, some.data.content(), same.data.content()))
+    assert len(some.tokenizer) == len(same.tokenizer) < len(tam.prepare(pool, seed=0).tokenizer)  # type: ignore[arg-type]

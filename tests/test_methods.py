@@ -47,13 +47,12 @@ Rows = Callable[..., np.ndarray]
 
 
 @pytest.fixture
-def rows_of(monkeypatch: pytest.MonkeyPatch) -> Rows:
+def rows_of() -> Rows:
     """The rows of a pool that a run trains on: ``rows_of(pool, weights=None, **fields of the run)``."""
 
     def call(pool: Examples, *, weights: np.ndarray | None = None, **fields: Any) -> np.ndarray:
-        monkeypatch.setattr(stages, "load", lambda spec, data_dir: pool)
         test, train = Gold("imdb", "test", "embedded", 4, "f"), Synthetic("imdb", "plm", "folder", len(pool), "f")
-        return stages._rows(Run("any", test, "cpu", train, TAM, **fields), None, weights).idx
+        return stages._rows(Run("any", test, "cpu", train, TAM, **fields), pool, weights)
 
     return call
 

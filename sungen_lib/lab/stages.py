@@ -156,9 +156,11 @@ def _trained(
     """The trained TAM, the number of its training rows, and a line an epoch, with what ``measure`` says after it."""
     assert spec.tam is not None
     weights = _mean_weights(spec)
-    rows = _rows(spec, data_dir, weights)
-    prepared = spec.tam.prepare(rows, seed=spec.seed, device=spec.device)
-    epochs = _training(spec, spec.tam, prepared, rows, weights)
+    assert spec.train is not None
+    pool = load(spec.train, data_dir)
+    rows = _rows(spec, pool, weights)
+    prepared = spec.tam.prepare(pool, rows=rows, seed=spec.seed, device=spec.device)
+    epochs = _training(spec, spec.tam, prepared, pool.select(rows), weights)
     curve = [asdict(epoch) | (measure(prepared) if measure else {}) for epoch in epochs]
     return prepared, len(rows), curve
 
@@ -172,20 +174,17 @@ def _mean_weights(spec: Run) -> np.ndarray | None:
     return np.stack(several).mean(axis=0) if several else None
 
 
-def _rows(spec: Run, data_dir: str | None, weights: np.ndarray | None = None) -> Examples:
-    """The rows that a run trains on."""
-    assert spec.train is not None
-    pool = load(spec.train, data_dir)
+def _rows(spec: Run, pool: Examples, weights: np.ndarray | None = None) -> np.ndarray:
+    """The rows of ``pool`` that a run trains on."""
     if spec.selection == "weighted":
-        return pool
+        return np.arange(len(pool))
     if spec.selection == "first":
-        return pool.select(range(len(pool))[: spec.budget])
+        return np.arange(len(pool))[: spec.budget]
     if spec.selection == "bernoulli":
         if weights is None or spec.budget is None:
             raise ValueError("a subset is drawn by weights, to a budget: give both")
-        return pool.select(bernoulli_subset(weights, spec.budget, seed=spec.seed))
-    select = SELECTIONS[spec.selection]
-    return pool.select(select(pool, budget=spec.budget, tam=spec.tam, seed=spec.seed, device=spec.device))
+        return bernoulli_subset(weights, spec.budget, seed=spec.seed)
+    return SELECTIONS[spec.selection](pool, budget=spec.budget, tam=spec.tam, seed=spec.seed, device=spec.device)
 
 
 def _training(
@@ -203,8 +202,9 @@ def _training(
 
 def _linear(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
     """TF-IDF and logistic regression instead of a TAM."""
-    weights = _mean_weights(spec)
-    rows = _rows(spec, data_dir, weights)
+    assert spec.train is not None
+    pool, weights = load(spec.train, data_dir), _mean_weights(spec)
+    rows = pool.select(_rows(spec, pool, weights))
     model = tfidf_logreg.fit(rows, sample_weight=weights if spec.selection == "weighted" else None)
     test = load(spec.test, data_dir)
     correct = tfidf_logreg.predict(model, test) == test.labels
