@@ -116,7 +116,7 @@ fill_venv() {
     install torch
     install -e '.[suite,test]'
     cd - >/dev/null
-    # Kernels started by hand need not warn each time that 127.0.0.1 is not encrypted.
+    # Without this every kernel started by hand warns that 127.0.0.1 is not encrypted.
     mkdir -p "$venv/etc/ipython"
     echo 'get_config().IPKernelApp.log_level = "CRITICAL"' >"$venv/etc/ipython/ipython_kernel_config.py"
     echo "$wanted" >"$ready"

@@ -240,7 +240,7 @@ class MetaGradient:
     @property
     def inexact(self) -> bool:
         """Whether the guard found the central difference too inaccurate."""
-        return self.guard is not None and not self.guard <= GUARD_LIMIT  # NaN is inexact too
+        return self.guard is not None and _inexact(self.guard)
 
 
 def meta_gradient(
@@ -264,9 +264,13 @@ def meta_gradient(
     guard = None
     if method == "difference" and guard_seed is not None:
         guard = _guard(model, train_set, direction, seed=guard_seed)
-        method = method if guard <= GUARD_LIMIT else "dual"  # NaN is inexact too
+        method = "dual" if _inexact(guard) else method
     along = directional(model, train_set, direction, method=method)
     return MetaGradient(-(lr / weights.sum()) * along, value, guard)
+
+
+def _inexact(error: float) -> bool:
+    return not error <= GUARD_LIMIT  # NaN is inexact, too
 
 
 def _guard(model: nn.Module, data: Samples, direction: dict[str, Tensor], *, seed: int) -> float:

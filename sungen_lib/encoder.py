@@ -61,7 +61,7 @@ class Encoder(nn.Module):
                 try:
                     after: Tensor = torch.func.functional_call(self, parameters, (batch,))
                 finally:
-                    del body.forward  # the class's own is back
+                    del body.forward  # the class's method is used again
                 return after
 
             value, derivative = torch.func.jvp(logits, (head, middle), (head_direction, tangents))  # type: ignore[misc]

@@ -92,8 +92,8 @@ def learn_weights(
     before = Trainer.steps
 
     def doing() -> str:
-        outer = f"outer loss {saved.state.history[-1].outer_loss:.3f}, " if saved.state.done else ""
-        return f"{outer}{Trainer.steps - before:,} inner steps"
+        loss = f"outer loss {saved.state.history[-1].outer_loss:.3f}, " if saved.state.done else ""
+        return f"{loss}{Trainer.steps - before:,} inner steps"
 
     bar = tqdm(desc=progress, initial=saved.state.done, total=bilevel.iterations, disable=progress is None)
     with bar, show.ticking(bar, doing):

@@ -33,7 +33,7 @@ def inclusion_probabilities(weights: np.ndarray, budget: int) -> np.ndarray:
 def bernoulli_subset(weights: np.ndarray, budget: int, *, seed: int) -> np.ndarray:
     """Sorted indices of a random subset of expected size ``budget``: sample i is in it with probability w'_i.
 
-    The draws differ from all other uses of ``seed``, so they do not depend on label flips that were planted with it.
+    ``seed`` is not used directly: with ``default_rng(seed)`` the draws would repeat those of flips planted with it.
     """
     draws = np.random.default_rng(derived_seed(seed, 1)).random(len(weights))
     return np.flatnonzero(draws < inclusion_probabilities(weights, budget))

@@ -19,9 +19,9 @@ from sungen_lib.losses import Loss, cross_entropy
 from sungen_lib.models import Bag, BiLSTM
 from sungen_lib.seeds import derived_seed
 
-SHARED_FROM = 100_000  # parameters; a smaller model's step runs on one thread: on a busy machine several mostly wait
+THREADED_FROM = 100_000  # parameters; a smaller model trains on one thread, as threads mostly wait on a busy machine
 PROBED = 256  # samples on which bfloat16 is compared with float32
-BF16_BATCH = 32  # larger ones of long texts are slower on a CPU
+LONG_BATCH = 32  # on a CPU; larger batches of long texts are slower
 
 
 class Diverged(RuntimeError):
@@ -77,7 +77,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True, capturable=cuda)
         self.weights = torch.ones(len(train_set), device=train_set.device)
         self.totals = torch.zeros(2, device=train_set.device)  # sum of losses, number correct
-        self.small = _size(model) < SHARED_FROM
+        self.small = _size(model) < THREADED_FROM
         rowwise = not cuda and isinstance(model, (BiLSTM, Bag)) and model.embedding.weight.requires_grad
         self._embedding = RowwiseGradient(model.embedding) if rowwise else None  # type: ignore[arg-type]
         rows = torch.zeros(batch_size, dtype=torch.int64, device=train_set.device)
@@ -190,20 +190,21 @@ def predict(model: nn.Module, data: Samples, *, batch_size: int = 256, precision
     return logits
 
 
-def predict_in_bf16(model: nn.Module, data: Samples) -> Tensor:
+def predict_in_bf16(model: nn.Module, data: Samples, *, batch_size: int = 256) -> Tensor:
     """``predict`` in bfloat16, but for the samples whose label that could change, which are predicted in float32.
 
     On a CPU with bfloat16 units two to three times as fast for a long encoder. How far bfloat16 moves a logit is
     measured on ``PROBED`` samples; a sample is safe if its two largest logits are four times that apart.
     """
-    logits = predict(model, data, batch_size=BF16_BATCH, precision="bf16")
+    batch_size = min(batch_size, LONG_BATCH) if data.device.type == "cpu" else batch_size
+    logits = predict(model, data, batch_size=batch_size, precision="bf16")
     probed = np.unique(np.linspace(0, len(data) - 1, PROBED, dtype=np.int64))
-    exact = predict(model, data.select(probed), batch_size=BF16_BATCH)
+    exact = predict(model, data.select(probed), batch_size=batch_size)
     error = (exact - logits[torch.as_tensor(probed, device=data.device)]).abs().max()
     largest = logits.topk(2).values
     close = (~(largest[:, 0] - largest[:, 1] > 4 * error)).cpu().numpy().nonzero()[0]  # NaN is close, too
     if len(close):
-        logits[torch.as_tensor(close, device=data.device)] = predict(model, data.select(close), batch_size=BF16_BATCH)
+        logits[torch.as_tensor(close, device=data.device)] = predict(model, data.select(close), batch_size=batch_size)
     return logits
 
 
@@ -220,10 +221,10 @@ def evaluate(
 ) -> Evaluation:
     """Accuracy and mean loss of ``model`` on ``data``: the one place where test labels are read.
 
-    ``precision`` "bf16" changes no decision (``predict_in_bf16``), the loss in its third digit. Raises ``Diverged`` if
-    an output is not finite, because then it is no prediction.
+    With ``precision`` "bf16" samples whose label bfloat16 might change are predicted in float32 (``predict_in_bf16``).
+    Raises ``Diverged`` if an output is not finite, because then it is no prediction.
     """
-    logits = predict_in_bf16(model, data) if precision == "bf16" else predict(model, data, batch_size=batch_size)
+    logits = (predict_in_bf16 if precision == "bf16" else predict)(model, data, batch_size=batch_size)
     if not bool(torch.isfinite(logits).all()):  # an infinite gradient in the very last step shows only here
         raise Diverged("the trained model's outputs are not finite")
     correct = (logits.argmax(-1) == data.labels).cpu().numpy()

@@ -234,7 +234,7 @@ def test_the_bar_over_runs_says_what_is_running(
 
     counts = iter(range(7, 100))
     execution.in_order([spec], same, finished, steps=lambda: next(counts))
-    assert "0/1" in (shown := capsys.readouterr().err) and "writing texts, 1 training steps" in shown
+    assert "0/1" in (shown := capsys.readouterr().err) and "writing texts, training steps: 1" in shown
     assert set(execution.DOING) == set(stages.STAGES)
 
 

@@ -95,7 +95,7 @@ def test_top_and_bottom() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_flips_planted_with_the_same_seed_do_not_depend_on_the_draws(seed: int) -> None:
+def test_draws_do_not_depend_on_flips_planted_with_the_same_seed(seed: int) -> None:
     """Users plant flips with ``default_rng(0)`` and draw with ``seed=0``: one stream for both kept nearly all flips."""
     flipped = np.random.default_rng(seed).random(30_000) < 0.2
     weights = np.where(flipped, 0.3, 0.9)

@@ -140,7 +140,7 @@ def in_order(
     def doing() -> str:
         taken = steps() - before
         stages = sorted({DOING[type(spec)] for spec in list(running.values())})
-        return ", ".join([*stages, *([f"{taken:,} training steps"] if taken else [])])
+        return ", ".join([*stages, *([f"training steps: {taken:,}"] if taken else [])])
 
     with bar, ticking(bar, doing):
         while waiting or running:

@@ -81,7 +81,7 @@ def page(*folders: str | Path, out: Path) -> str:
     return f"""# The paper's claims about its tables, and what became of them here
 
 Written by `notebooks/scoreboard.ipynb`, which explains the verdicts. Numbers are differences, in the unit of the table.
-A seed's sign says whether it supports the claim alone.
+A seed's sign says whether it supports the claim alone. Where a row names MiniLM the published difference is the LSTM's.
 
 ## On real text
 

@@ -160,7 +160,8 @@ def _trained(
     pool = load(spec.train, data_dir)
     rows = _rows(spec, pool, weights)
     prepared = spec.tam.prepare(pool, rows=rows, seed=spec.seed, device=spec.device)
-    epochs = _training(spec, spec.tam, prepared, pool.select(rows), weights)
+    texts = pool if len(rows) == len(pool) else pool.select(rows)  # what is cached belongs to the very object
+    epochs = _training(spec, spec.tam, prepared, texts, weights)
     curve = [asdict(epoch) | (measure(prepared) if measure else {}) for epoch in epochs]
     return prepared, len(rows), curve
 
