@@ -490,6 +490,7 @@ def test_noise_is_planted_on_tasks_that_have_gold_texts_only(
     for split in ("train", "test"):
         jsonl.write_jsonl(tmp_path / "subj" / "std" / f"{split}.jsonl", embedded.gold("subj", split, 40))
     (tmp_path / "subj" / "labels.json").write_text('["subjective", "objective"]')
+    # The frozen encoder, the other TAM at this profile, is not in the store, so that only the bag's runs are left.
     parameters = {"profile": "small", "data_dir": str(tmp_path), "rows": rows}
     specs = plan.planned(notebooks.NOTEBOOKS / "noise_recovery.ipynb", parameters, anywhere=False)
     weights = [spec for spec in specs if isinstance(spec, Weights)]
