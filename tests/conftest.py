@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: a test never waits for the hub
@@ -19,6 +19,8 @@ from tokenizers.pre_tokenizers import Punctuation, Sequence, WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from sungen_lib.encode import Encoded, Vocabulary, encode
+from sungen_lib.lab.specs import Spec
+from sungen_lib.lab.store import Record
 from sungen_lib.texts.examples import Examples
 
 settings.register_profile("suite", deadline=None)  # a busy machine is not a failure
@@ -98,3 +100,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     with mpl.rc_context({"backend": "agg"}):
         yield tmp_path
+
+
+def lines(records: Mapping[Spec, Record]) -> dict[str, tuple]:
+    """What must be equal to the bit: metrics without times, and the files."""
+
+    def timeless(value: object) -> object:
+        if isinstance(value, dict):
+            return {k: timeless(v) for k, v in value.items() if k != "seconds"}
+        return [timeless(v) for v in value] if isinstance(value, list) else value
+
+    def kept(record: Record) -> dict:
+        return {name: digest for name, digest in record.files.items() if name != "weights.safetensors"}
+
+    return {record.id: (timeless(record.metrics), kept(record)) for record in records.values()}

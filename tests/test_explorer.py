@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import keyword_examples
 from hypothesis import given
 from hypothesis import strategies as st
 from jupyter_client.manager import KernelManager
@@ -238,10 +239,6 @@ def test_the_bar_over_runs_says_what_is_running(
     assert set(execution.DOING) == set(stages.STAGES)
 
 
-def good_and_bad(times: int) -> Examples:
-    return Examples.of(("good", "bad", "fine") * times, [1, 0, 1] * times, ("negative", "positive"))
-
-
 def trained(texts: Examples) -> None:
     """In a worker: three epochs of two steps, and time to tell them."""
     prepared = TamConfig("bag", embedding=4, hidden=4, batch_size=2).prepare(texts, seed=0)
@@ -250,14 +247,14 @@ def trained(texts: Examples) -> None:
 
 
 def test_workers_tell_their_training_steps() -> None:
-    texts = good_and_bad(1)
+    texts = keyword_examples(3)
     with execution.processes(2) as (pool, steps):
         list(pool.map(trained, [texts] * 2))
         assert steps.value == 2 * 3 * 2
 
 
 def test_the_bar_over_iterations_counts_inner_steps(capsys: pytest.CaptureFixture[str]) -> None:
-    texts = good_and_bad(400)
+    texts = keyword_examples(1_200)
     tam = TamConfig("bag", embedding=4, hidden=4, batch_size=2)
     learn_weights(texts, tam=tam, iterations=3, outer_size=100, progress="weights")
     counts = [int(count.replace(",", "")) for count in re.findall(r"([\d,]+) inner steps", capsys.readouterr().err)]

@@ -291,6 +291,7 @@ def test_the_scoreboard_leads_with_the_largest_real_profile(tmp_path: Path) -> N
     (line,) = scoreboard.evidence(tmp_path).to_dict("records")
     assert line["ours"] == "+4.20" and line["published"] == "+12.58" and line["profile"] == "small"
     assert line["95 % interval"] == "-1.00 to +9.00"
+    assert "-1.00\u00a0to\u00a0+9.00" in scoreboard.page(tmp_path, out=tmp_path)  # on one line
     assert line["seeds"] == "+ + -" and line["verdict"] == "undecided"
     larger = {"name": "table02", "claims": [claim_of(ours=12.0, low=None, high=None)]}
     (tmp_path / "paper" / "table02.json").write_text(json.dumps(larger))

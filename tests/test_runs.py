@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from functools import partial
@@ -15,13 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import lines
 
 from sungen_lib import embedded
 from sungen_lib.lab import execution, figures, results, sources, stages, tables, tidying
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.parameters import ParameterError
-from sungen_lib.lab.specs import REVISIONS, Data, Gold, Run, Spec, Synthetic, Weights, identify
-from sungen_lib.lab.store import Record, find, folder
+from sungen_lib.lab.specs import REVISIONS, Data, Gold, Run, Synthetic, Weights, identify
+from sungen_lib.lab.store import find, folder
 from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.paper import numbers
 from sungen_lib.texts import examples
@@ -40,20 +40,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def experiment(**changes: object) -> Experiment:
     return Experiment.from_parameters("table01", {**PARAMETERS, **changes}, tasks=("imdb", "sst2"))
-
-
-def lines(records: Mapping[Spec, Record]) -> dict[str, tuple]:
-    """What must be equal to the bit: metrics without times, and the files."""
-
-    def timeless(value: object) -> object:
-        if isinstance(value, dict):
-            return {k: timeless(v) for k, v in value.items() if k != "seconds"}
-        return [timeless(v) for v in value] if isinstance(value, list) else value
-
-    def kept(record: Record) -> dict:
-        return {name: digest for name, digest in record.files.items() if name != "weights.safetensors"}
-
-    return {record.id: (timeless(record.metrics), kept(record)) for record in records.values()}
 
 
 def test_identity_counts_every_field_but_not_defaults() -> None:

@@ -181,7 +181,7 @@ class Experiment:
         table = tidying.tidy(self.name, cells, reasons)
         claims = verdicts.check(self.name, cells, rows=rows)
         frozen = self._claims_of_the_frozen_encoder(cells)
-        claims = pd.concat([claims, frozen], ignore_index=True) if len(frozen) else claims  # concat minds empty ones
+        claims = pd.concat([claims, frozen], ignore_index=True) if len(frozen) else claims  # pandas warns of empty ones
         tables.write(
             self.name,
             table,
