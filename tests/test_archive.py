@@ -14,8 +14,8 @@ from test_runs import experiment, lines
 
 from sungen_lib import __main__ as command_line
 from sungen_lib import storage
-from sungen_lib.lab import archive, execution, notebooks, sources, stages, store
-from sungen_lib.lab.specs import Spec
+from sungen_lib.lab import archive, execution, notebooks, plan, sources, stages, store
+from sungen_lib.lab.specs import Spec, identify
 
 
 @pytest.fixture
@@ -112,21 +112,24 @@ def test_junk_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert error.startswith("sungen_lib unpack: ") and "cannot be read" in error and error.count("\n") == 1
 
 
-def test_the_committed_archive_is_what_the_tables_beside_it_were_made_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["small", "embedded"])
+def test_the_committed_archive_holds_what_the_tables_beside_it_were_made_from(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every record that a table of ``small`` names is there, undamaged, and none besides; those that table 4 names
-    give its numbers again."""
+    """Every record that a table names is there, undamaged, and none besides."""
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
-    folder = notebooks.TABLES / "small"
+    folder = notebooks.TABLES / name
     named = {id for path in folder.glob("*.json") for id in json.loads(path.read_text()).get("records", [])}
     assert archive.unpack(folder) == len(named) > 0
-    records = {id: store.record_of(id) for id in named}
-    assert None not in records.values()
+    assert None not in {id: store.record_of(id) for id in named}.values()
+    if name == "small":
+        table_4_follows_from_its_records(folder)
 
+
+def table_4_follows_from_its_records(folder: Path) -> None:
     of_table = json.loads((folder / "table04.json").read_text())["records"]
     accuracy: dict[tuple[str, int], list[float]] = {}
-    for record in (records[id] for id in of_table):
+    for record in map(store.record_of, of_table):
         assert record is not None
         if record.stage == "run":
             key = record.spec["method"], record.spec["budget"] or 10_000
@@ -136,3 +139,13 @@ def test_the_committed_archive_is_what_the_tables_beside_it_were_made_from(
     for (method, size), values in accuracy.items():
         assert table[rows[method].format(size // 1000)] == pytest.approx(np.mean(values), abs=5e-5)
     assert len(accuracy) == 8 and {len(values) for values in accuracy.values()} == {3}
+
+
+def test_the_committed_demonstration_has_every_run_of_the_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``run_all.sh --test`` checks the notebooks with these records: a run that is not among them was not committed."""
+    with tarfile.open(notebooks.TABLES / "embedded" / archive.NAME) as file:
+        packed = {member.name.split("/")[1] for member in file}
+    monkeypatch.chdir(notebooks.NOTEBOOKS)
+    cpu = {"device": "cpu"}
+    every = [plan.planned(notebook, cpu, anywhere=False) for notebook in notebooks.select(notebooks.NOTEBOOKS)]
+    assert {identify(spec) for specs in every for spec in specs} == packed
