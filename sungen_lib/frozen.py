@@ -165,7 +165,7 @@ class Embedder:
     def _embed(self, texts: Examples, device: str | torch.device) -> Tensor:
         """(N, D) on the CPU: for each text the mean of the last layer's states, scaled to length 1."""
         model, tokenizer = _encoder(self.path)
-        model.to(device).eval()  # type: ignore[arg-type]  # a wrapper hides .to's signature
+        model.to(device).eval()
         limit = min(self.max_length, tokenizer.model_max_length, _positions(model))
         data = encode(texts, tokenizer, max_length=limit, device=device)
         result = torch.empty(len(texts), model.config.hidden_size, device=device)

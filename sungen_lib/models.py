@@ -266,5 +266,5 @@ class TamConfig:
             attention_dropout=self.dropout,
             seq_classif_dropout=self.dropout,
             pad_token_id=PAD,
-            num_labels=classes,  # type: ignore[call-arg]  # an argument of the base class
+            num_labels=classes,
         )

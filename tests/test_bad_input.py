@@ -229,7 +229,7 @@ def tam_of(place: Path) -> object:
 
 
 def built(place: Path) -> object:
-    return TamConfig("distilbert", path=str(place)).build(None, 2, seed=0)  # type: ignore[arg-type]
+    return TamConfig("distilbert", path=str(place)).build(None, 2, seed=0)
 
 
 def plm_in(place: Path) -> Path:

@@ -141,7 +141,7 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         intermediate_size=32,
         max_position_embeddings=64,
         initializer_range=0.2,
-        num_labels=2,  # type: ignore[call-arg]
+        num_labels=2,
     )
     torch.manual_seed(0)
     BertForSequenceClassification(config).half().save_pretrained(folder)

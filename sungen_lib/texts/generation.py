@@ -178,7 +178,7 @@ def generate(
     returns the same set; with others it raises ``ValueError``. A damaged shard is set aside and made again. Raises
     ``RuntimeError`` if the PLM writes no new text in ten shards in a row.
     """
-    writer = model if isinstance(model, Served) else Writer(model, tokenizer)  # type: ignore[arg-type]
+    writer = model if isinstance(model, Served) else Writer(model, tokenizer)
     place = None if folder is None else Path(folder)
     count = max(CONTEXTS, rows // 100)
     names = _stored_contexts(

@@ -121,4 +121,4 @@ def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         tokenizer = AutoTokenizer.from_pretrained(base, **options)
         if has_no_words(tokenizer):
             raise ValueError("save its tokenizer beside it")
-        return model.to(device), tokenizer  # type: ignore[arg-type]  # a wrapper hides .to's signature
+        return model.to(device), tokenizer
