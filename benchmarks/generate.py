@@ -1,12 +1,13 @@
-"""How fast does the writer write, beside ``transformers.pipeline("text-generation")`` at its best batch size?
+"""How fast does the writer write, beside ``transformers.pipeline("text-generation")`` and continuous batching?
 
 ``python -m benchmarks.generate [--model small|gpt2-xl] [--device cpu|cuda] [--texts N] [--threads T] [--json FILE]``
 
 A GPT-2 with random weights and a vocabulary in which one token in 30 closes the quotation mark, so that texts end after
-some 30 to 40 tokens on average, some after 3 and some at the limit of 100, as a PLM's do. Both write the same number
+some 30 to 40 tokens on average, some after 3 and some at the limit of 100, as a PLM's do. All write the same number
 of texts for the same prompts with the same nucleus, taking turns in one process; only tokens up to the closing mark
-count. The pipeline stops a sequence there too (those tokens are its ``eos_token_id``), but waits for the longest of its
-batch. ``gpt2-xl`` has the real model's sizes and bfloat16 weights; ``small`` is for CPUs.
+count. The other two stop a sequence there too (those tokens are their ``eos_token_id``). The pipeline waits for the
+longest of its batch; transformers' continuous batching puts the next prompt in its place, as ours does. ``gpt2-xl``
+has the real model's sizes and bfloat16 weights; ``small`` is for CPUs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, pipeline
+from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, pipeline
 
 from benchmarks.measure import machine, measured
 from sungen_lib.texts.writer import QUOTE, Sampling, Writer
@@ -69,12 +71,11 @@ def ours(writer: Writer, texts: list[str], batch_size: int) -> int:
     return writer.tokens - before
 
 
-def theirs(pipe: Any, texts: list[str], batch_size: int, stops: list[int]) -> int:
+def of_pipeline(pipe: Any, texts: list[str], batch_size: int, settings: dict[str, Any]) -> int:
     """Tokens written up to each text's end."""
     torch.manual_seed(0)
-    settings = {"max_new_tokens": LIMIT, "do_sample": True, "top_p": 0.9, "top_k": 0, "eos_token_id": stops}
-    outputs = pipe(texts, batch_size=batch_size, return_tensors=True, pad_token_id=0, **settings)
-    ends, count = set(stops), 0
+    outputs = pipe(texts, batch_size=batch_size, return_tensors=True, **settings)
+    ends, count = set(settings["eos_token_id"]), 0
     for number, [output] in enumerate(outputs):
         batch = texts[number // batch_size * batch_size :][:batch_size]
         new = output["generated_token_ids"][max(len(text.split()) for text in batch) :]  # prompts are padded to that
@@ -82,32 +83,56 @@ def theirs(pipe: Any, texts: list[str], batch_size: int, stops: list[int]) -> in
     return count
 
 
+def of_continuous_batching(model: Any, prompts: list[list[int]], batch_size: int, settings: dict[str, Any]) -> int:
+    """Tokens written."""
+    from transformers import ContinuousBatchingConfig
+
+    # A block of the cache has 256 tokens, more than any text needs; by default blocks take most of the memory.
+    batching = ContinuousBatchingConfig(max_requests_per_batch=batch_size, num_blocks=batch_size, seed=0)
+    config = GenerationConfig(**settings)
+    outputs = model.generate_batch(prompts, generation_config=config, continuous_batching_config=batching)
+    return sum(len(output.generated_tokens) for output in outputs.values())
+
+
 def compare(size: str, device: str, texts: int, repeats: int) -> dict[str, Any]:
-    """Useful new tokens per second (medians): ours and the pipeline's by batch size, and the ratio of the best."""
+    """Useful new tokens per second, and per CPU second: medians of each way by batch size; ratios of the best."""
     model, tokenizer = random_plm(size, device)
     tokenizer.padding_side = "left"
     written = prompts(texts, tokenizer)
+    ids = [tokenizer(text)["input_ids"] for text in written]
     writer = Writer(model, tokenizer)
-    stops = writer.stops.nonzero().squeeze(1).tolist()
     pipe = pipeline("text-generation", model=model, tokenizer=tokenizer, device=torch.device(device))
-    speeds: dict[str, dict[int, list[float]]] = {"ours": {}, "pipeline": {}}
-    lengths = []
+    settings = {"max_new_tokens": LIMIT, "do_sample": True, "top_p": 0.9, "top_k": 0, "pad_token_id": 0}
+    settings["eos_token_id"] = writer.stops.nonzero().squeeze(1).tolist()
+    ways: dict[str, Callable[[int], int]] = {
+        "ours": lambda batch: ours(writer, written, batch),
+        "pipeline": lambda batch: of_pipeline(pipe, written, batch, settings),
+        "continuous": lambda batch: of_continuous_batching(model, ids, batch, settings),
+    }
+    found: dict[str, dict[int, list[tuple[float, float, int]]]] = {who: {} for who in ways}
     for _ in range(repeats):
         for batch in BATCHES[device]:
-            tokens, seconds, _ = measured(lambda: ours(writer, written, batch), torch.device(device))  # noqa: B023
-            speeds["ours"].setdefault(batch, []).append(tokens / seconds)
-            lengths.append(tokens / texts)
-            tokens, seconds, _ = measured(lambda: theirs(pipe, written, batch, stops), torch.device(device))  # noqa: B023
-            speeds["pipeline"].setdefault(batch, []).append(tokens / seconds)
-            latest = ", ".join(f"{who} {by[batch][-1]:,.0f}" for who, by in speeds.items())
+            for who, way in ways.items():
+                before = time.process_time()
+                tokens, seconds, _ = measured(lambda: way(batch), torch.device(device))  # noqa: B023
+                cpu = time.process_time() - before
+                found[who].setdefault(batch, []).append((tokens / seconds, tokens / cpu, tokens))
+            latest = ", ".join(f"{who} {by[batch][-1][0]:,.0f}" for who, by in found.items())
             print(f"  batch {batch}: {latest}", file=sys.stderr)
-    medians = {who: {batch: statistics.median(values) for batch, values in by.items()} for who, by in speeds.items()}
-    best = {who: max(by.values()) for who, by in medians.items()}
+
+    def medians(column: int) -> dict[str, dict[int, float]]:
+        return {
+            who: {batch: statistics.median(once[column] for once in rounds) for batch, rounds in by.items()}
+            for who, by in found.items()
+        }
+
+    best = {who: max(by.values()) for who, by in medians(0).items()}
     return {
-        "tokens_per_s": medians,
+        "tokens_per_s": medians(0),
+        "tokens_per_cpu_s": medians(1),
         "best": best,
-        "ratio": best["ours"] / best["pipeline"],
-        "mean_length": statistics.mean(lengths),
+        "ratio": {who: best["ours"] / value for who, value in best.items() if who != "ours"},
+        "mean_length": statistics.mean(medians(2)["ours"].values()) / texts,
         "texts": texts,
     }
 
@@ -126,11 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     report = compare(options.model, options.device, options.texts, options.repeats)
     print(f"{report['texts']:,} texts of {report['mean_length']:.0f} tokens on average, tokens/s:\n")
-    print("| batch | ours | pipeline |\n|--:|--:|--:|")
+    print("Each cell: per second, and per CPU second.\n\n| batch | ours | pipeline | continuous |\n|--:|--:|--:|--:|")
     for batch in BATCHES[options.device]:
-        cells = (f"{report['tokens_per_s'][who][batch]:,.0f}" for who in ("ours", "pipeline"))
-        print(f"| {batch} | {' | '.join(cells)} |")
-    print(f"\nbest against best: {report['ratio']:.1f} times")
+        speeds = ((report[f"tokens_per_{unit}"][who][batch] for unit in ("s", "cpu_s")) for who in report["best"])
+        print(f"| {batch} | {' | '.join(', '.join(f'{speed:,.0f}' for speed in cell) for cell in speeds)} |")
+    print(f"\nbest against best: {', '.join(f'{ratio:.1f} times the {who}' for who, ratio in report['ratio'].items())}")
     if options.json:
         about = {"machine": machine(torch.device(options.device)), "threads": torch.get_num_threads()}
         options.json.write_text(json.dumps(about | report, indent=1) + "\n")

@@ -31,6 +31,7 @@ import os
 import platform
 import statistics
 import sys
+import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -97,7 +98,7 @@ def bench_meta_gradient(training: TrainingSet, *, slow_rows: int, check_rows: in
                 found[name].append(_once(problem, name))
     section: Section = {"rows_checked": len(problem.checked)}
     for name in METHODS:
-        keys = found[name][0] if found[name] else ("s", "rel_error", "signs_equal", "rows_timed", "peak_mb")
+        keys = found[name][0] if found[name] else ("s", "cpu_s", "rel_error", "signs_equal", "rows_timed", "peak_mb")
         for key in keys:
             values = [once[key] for once in found[name]]
             section[f"{name}_{key}"] = statistics.median(values) if values else None
@@ -123,13 +124,16 @@ def _once(problem: _Problem, name: str) -> Section:
     rows = problem.some if name in SLOW else np.arange(len(data))
     subset = data.select(rows) if name in SLOW else data
     weights = torch.full((len(rows),), 0.5, device=device)
+    before = time.process_time()
     gradient, elapsed, peak = measured(way(name, problem.model, subset, problem.direction, weights), device)
+    cpu = time.process_time() - before
     along = torch.full((len(data),), torch.nan, device=device)
     along[torch.as_tensor(rows, device=device)] = gradient * -(weights.sum() / LR)
     found = errors(along[torch.as_tensor(problem.checked, device=device)], problem.exact)
     _say(f"  {name}: {elapsed:.2f} s for {len(rows):,} rows, relative error {found.relative:.1e}")
     return {
         "s": elapsed * len(data) / len(rows),
+        "cpu_s": cpu * len(data) / len(rows),
         "rel_error": found.relative,
         "signs_equal": found.signs,
         "rows_timed": len(rows),
@@ -449,14 +453,15 @@ def bench(
 def summary(report: Section) -> str:
     """The tables of ``bench``'s report, Markdown."""
     meta, inner, outer = report["meta_gradient"], report["inner_step"], report["outer_iteration"]
-    lines = ["| meta-gradient | s | times ours | relative error | signs equal | rows timed | peak MiB |"]
-    lines.append("|---|" + "--:|" * 6)
+    lines = ["| meta-gradient | s | CPU s | times ours | relative error | signs equal | rows timed | peak MiB |"]
+    lines.append("|---|" + "--:|" * 7)
     for name in METHODS:
         if name in meta["not_run"]:
-            lines.append(f"| {name} | not run: {meta['not_run'][name]} | | | | | |")
+            lines.append(f"| {name} | not run: {meta['not_run'][name]} | | | | | | |")
             continue
         cells = (
             f"{meta[f'{name}_s']:.2f}",
+            f"{meta[f'{name}_cpu_s']:.2f}",
             f"{meta['ratios'][name]:.1f}",
             f"{meta[f'{name}_rel_error']:.1e}",
             f"{meta[f'{name}_signs_equal']:.1%}",

@@ -415,6 +415,20 @@ def test_a_parameter_given_twice_counts_once() -> None:
     assert parameters(tasks=["imdb", "imdb"], seeds=[2, 2]).tasks == ("imdb",)
 
 
+@pytest.mark.parametrize(("default", "others"), [(["imdb"], ["rte"]), (["rte"], ["imdb"]), (["rte", "imdb"], [])])
+def test_tasks_are_of_the_kinds_that_a_notebook_has(default: list[str], others: list[str]) -> None:
+    """Of one text, of two, or of both."""
+
+    def chosen(task: str) -> tuple[str, ...]:
+        names = {"profile": "tiny", "tasks": [task], "tams": None, "seeds": None}
+        return Experiment.from_parameters("table01", names, tasks=default).tasks
+
+    assert all(chosen(task) == (task,) for task in default)
+    for task in others:
+        with pytest.raises(ParameterError, match=f"got {task!r}"):
+            chosen(task)
+
+
 def test_sixty_cases() -> None:
     tables: list[dict[str, Any]] = [FILES, PACKED, LABELS, PARAMETERS, OPTIONS, MODELS]
     assert sum(map(len, tables)) >= 60

@@ -281,8 +281,8 @@ def output_folder(parameters: Parameters) -> Path:
 
 
 def task_names(parameters: Parameters, default: Sequence[str]) -> tuple[str, ...]:
-    """Names of tasks of ``default``'s kind, and absolute paths of the YAML files that describe user tasks."""
-    known = tasks.PAIRS if set(default) & set(tasks.PAIRS) else tasks.CLASSIFICATION
+    """Names of tasks of ``default``'s kinds, and absolute paths of the YAML files that describe user tasks."""
+    known = [task for kind in (tasks.CLASSIFICATION, tasks.PAIRS) if set(default) & set(kind) for task in kind]
     check = partial(_task_name, known=known)
     return tuple(dict.fromkeys(map(check, parameters.tasks or default)))
 
