@@ -174,9 +174,11 @@ if compgen -G 'notebooks/*.ipynb' >/dev/null; then
     export SUNGEN_STORE
     trap 'rm -rf "$SUNGEN_STORE"' EXIT
     step runs "$python" -c '
+import os
 from sungen_lib.lab import execution, notebooks, plan
-every = [plan.planned(notebook, {"profile": "tiny"}, anywhere=False) for notebook in notebooks.select(notebooks.NOTEBOOKS)]
-execution.execute([spec for specs in every for spec in specs], progress=None)'
+os.chdir(notebooks.NOTEBOOKS)
+plans = [plan.planned(one, {"profile": "tiny"}, anywhere=False) for one in notebooks.select(notebooks.NOTEBOOKS)]
+execution.execute([spec for specs in plans for spec in specs], progress=None)'
     step records "$python" -m sungen_lib unpack tables/embedded
     step notebooks "$python" -m pytest -q -n 2 --dist loadfile --timeout=1800 --nbval-lax --nbval-current-env \
         --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks

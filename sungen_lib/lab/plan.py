@@ -57,7 +57,8 @@ def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = T
                 break
             if "parameters" in cell["metadata"].get("tags", ()):
                 names |= {name: value for name, value in parameters.items() if name in names}
-    grids = [value for value in names.values() if isinstance(value, Grid)] if anywhere else []
+    values = [item for value in names.values() for item in (value.values() if isinstance(value, dict) else [value])]
+    grids = [value for value in values if isinstance(value, Grid)] if anywhere else []
     return execution.closure([*(specs or ()), *(spec for grid in grids for spec in grid.without_model)])
 
 
