@@ -102,7 +102,7 @@ def compare(size: str, device: str, texts: int, repeats: int) -> dict[str, Any]:
     ids = [tokenizer(text)["input_ids"] for text in written]
     writer = Writer(model, tokenizer)
     pipe = pipeline("text-generation", model=model, tokenizer=tokenizer, device=torch.device(device))
-    settings = {"max_new_tokens": LIMIT, "do_sample": True, "top_p": 0.9, "top_k": 0, "pad_token_id": 0}
+    settings: dict[str, Any] = {"max_new_tokens": LIMIT, "do_sample": True, "top_p": 0.9, "top_k": 0, "pad_token_id": 0}
     settings["eos_token_id"] = writer.stops.nonzero().squeeze(1).tolist()
     ways: dict[str, Callable[[int], int]] = {
         "ours": lambda batch: ours(writer, written, batch),
