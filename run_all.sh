@@ -178,7 +178,8 @@ import os
 from sungen_lib.lab import execution, notebooks, plan
 os.chdir(notebooks.NOTEBOOKS)
 plans = [plan.planned(one, {"profile": "tiny"}, anywhere=False) for one in notebooks.select(notebooks.NOTEBOOKS)]
-execution.execute([spec for specs in plans for spec in specs], progress=None)'
+# A worker keeps the texts of the last few sets that it has read.
+execution.execute(sorted((spec for specs in plans for spec in specs), key=plan.task), progress=None)'
     step records "$python" -m sungen_lib unpack tables/embedded
     step notebooks "$python" -m pytest -q -n 2 --dist loadfile --timeout=1800 --nbval-lax --nbval-current-env \
         --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
