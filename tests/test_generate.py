@@ -168,7 +168,7 @@ def test_self_debiasing_by_hand(writer: Writer, tiny_plm: GPT2LMHeadModel, monke
         return logits.argmax(-1)
 
     monkeypatch.setattr(writing, "_nucleus", likeliest)
-    sampling = Sampling(min_tokens=1, max_tokens=6, decay_constant=20, batch_size=2, refill=2)
+    sampling = Sampling(min_tokens=1, max_tokens=6, decay_constant=20, batch_size=6, refill=6)  # two texts
     sets = [PROMPTS[:3], PROMPTS[2:5], PROMPTS[1:4]]
     written = writer._sampled([own for own, *_ in sets], sampling, 0, [others for _, *others in sets])
 

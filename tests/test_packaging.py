@@ -111,7 +111,7 @@ def test_environment_installs_this_package_and_adds_nothing() -> None:
 
 
 def test_extras_are_those_documented() -> None:
-    assert set(EXTRAS) == {"suite", "test", "cluster", "bench"}
+    assert set(EXTRAS) == {"suite", "test", "cluster", "laptop", "bench"}
 
 
 def test_citation_names_the_suite_and_the_paper() -> None:

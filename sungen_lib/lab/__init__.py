@@ -4,4 +4,4 @@
 takes seconds to import; this dictionary does not.
 """
 
-PROFILES = {"tiny": "none", "embedded": "none", "small": "required", "paper": "optional"}
+PROFILES = {"tiny": "none", "embedded": "none", "laptop": "optional", "small": "required", "paper": "optional"}

@@ -28,10 +28,10 @@ class TaskData:
     def gold(self, task: str, split: str, *, rows: int | None = None) -> Gold:
         """The gold split at the profile's size, or at most ``rows`` of it."""
         profile, known = self.profile, tasks.get(task)
-        sizes = (profile.gold_train, profile.gold_test)
-        if profile.source == "hub":  # Amazon's and DBpedia's sets are larger there than those of the paper
-            sizes = (known.gold_train, known.gold_test)
+        sizes, of_paper = (profile.gold_train, profile.gold_test), (known.gold_train, known.gold_test)
         limit = rows or sizes[split == "test"]
+        if limit is None and profile.source == "hub":  # Amazon's and DBpedia's sets are larger there than the paper's
+            limit = of_paper[split == "test"]
         if known.files or (tasks.is_file(task) and self.data_dir is None):
             return Gold(task, split, "folder", limit, _user_gold(task, split))
         return Gold(task, split, profile.source, limit, self._fingerprint(task, data_folder.GOLD, split))

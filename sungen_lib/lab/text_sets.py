@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -80,8 +80,9 @@ class TextSets:
             return partial(quality.classifier_labels, experiment.extras["oracles"][task], device=experiment.device)
         if experiment.profile.demo:
             return partial(embedded.judge, task)
-        if experiment.profile.name == "small":
-            return partial(tfidf_logreg.predict, tfidf_logreg.fit(self._load(experiment.data.gold(task, "train"))))
+        if experiment.profile.name != "paper":
+            gold = replace(experiment.data.gold(task, "train"), rows=None)
+            return partial(tfidf_logreg.predict, tfidf_logreg.fit(self._load(gold)))
         raise DataMissing("needs a fine-tuned RoBERTa-large: name one in oracles")
 
     def _has(self, task: str, seed: int) -> bool:

