@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -274,6 +275,9 @@ def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> No
     assert len(board) == 128
 
 
+WITHOUT = ("yelp", "amazon", "rotten_tomatoes")  # of these only yelp has a result at another profile
+
+
 def claim_of(*, ours: float, seeds: str = "+ + -", **more: Any) -> dict[str, Any]:
     about = {"claim": "gain", "text": "SunGen is more accurate", "column": "imdb", "low": -1.0, "high": 9.0}
     return about | {"verdict": "undecided", "ours": ours, "seeds": seeds} | more
@@ -297,6 +301,26 @@ def test_the_scoreboard_leads_with_the_largest_real_profile(tmp_path: Path) -> N
     (tmp_path / "paper" / "table02.json").write_text(json.dumps(larger))
     (line,) = scoreboard.evidence(tmp_path).to_dict("records")
     assert line["ours"] == "+12.00" and line["95 % interval"] == "none" and line["profile"] == "paper"
+
+
+def test_a_claim_counts_once_on_real_text_and_what_is_not_run_says_why(tmp_path: Path) -> None:
+    of_profile = {
+        "embedded": [claim_of(ours=15.0)],
+        "laptop": [claim_of(ours=1.0, verdict="fails"), claim_of(ours=2.0, verdict="holds", column="yelp")],
+        "small": [claim_of(ours=4.2), *(claim_of(ours=0.0, column=c, verdict="not run: no ZeroGen") for c in WITHOUT)],
+    }
+    for profile, claims in of_profile.items():
+        (tmp_path / profile).mkdir()
+        (tmp_path / profile / "table02.json").write_text(json.dumps({"name": "table02", "claims": claims}))
+    (tmp_path / "small" / "table02.csv").write_text("row,column,verdict\nZeroGen,amazon,not run: no amazon\n")
+    real = scoreboard.counts(scoreboard.scoreboard(tmp_path))["on real text"]
+    assert real.to_dict() == {"holds": 1, "fails": 0, "undecided": 1, "diverged": 0, "not run": 126}
+    assert scoreboard.not_run(tmp_path).to_dict("records") == [
+        {"why": "no such table has been made", "claims": 124, "tables": ANY},
+        {"why": "no amazon", "claims": 1, "tables": "table02"},
+        {"why": "no ZeroGen", "claims": 1, "tables": "table02"},
+    ]
+    assert "| no amazon | 1 | table02 |" in scoreboard.page(tmp_path, out=tmp_path)
 
 
 def test_the_page_links_to_notebooks_from_wherever_it_stands(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,46 @@ def evidence(*folders: str | Path) -> pd.DataFrame:
 
 
 def counts(board: pd.DataFrame) -> pd.DataFrame:
-    """How many claims of ``scoreboard`` have each verdict, a column per profile."""
-    profiles = [name for name in SHOWN if name in board]
-    numbers = {name: [int(board[name].str.startswith(verdict).sum()) for verdict in VERDICTS] for name in profiles}
+    """How many claims of ``scoreboard`` have each verdict: a column per profile, and one of ``evidence``'s verdicts."""
+    columns = {name: board[name] for name in SHOWN if name in board}
+    real = [columns[name] for name in reversed(columns) if name not in DEMO_PROFILES]
+    if real:
+        columns["on real text"] = pd.concat(real, axis=1).apply(_first_run, axis=1)
+    numbers = {name: [int(of.str.startswith(verdict).sum()) for verdict in VERDICTS] for name, of in columns.items()}
     return pd.DataFrame(numbers, index=pd.Index(VERDICTS, name="verdict"))
+
+
+def _first_run(verdicts: pd.Series) -> str:
+    return next((verdict for verdict in verdicts if verdict != "not run"), "not run")
+
+
+def not_run(*folders: str | Path) -> pd.DataFrame:
+    """Why no real text tests a claim: ``why``, the number of ``claims``, and of which ``tables``.
+
+    The reason is the largest profile's: that of the first missing cell, as the profile's table gives it.
+    """
+    found = {name: claims for name, claims in _results(folders).items() if name not in DEMO_PROFILES}
+    reasons: dict[str, list[str]] = {}
+    for key in _published():
+        lines = [(name, found[name][key]) for name in reversed(found) if key in found[name]]
+        if all(_verdict_text(line) == "not run" for _, line in lines):
+            why = _why(folders, lines[0][0], key[0], lines[0][1]) if lines else "no such table has been made"
+            reasons.setdefault(why, []).append(key[0])
+    rows = [(why, len(of), ", ".join(dict.fromkeys(of))) for why, of in reasons.items()]
+    return pd.DataFrame(rows, columns=["why", "claims", "tables"])
+
+
+def _why(folders: Sequence[str | Path], profile: str, table: str, claim: Mapping[str, Any]) -> str:
+    """The reason in the table's own file; without one, the claim's."""
+    told = str(claim["verdict"]).removeprefix("not run: ")
+    row, _, task = told.removeprefix("no ").partition(" on ")
+    for path in (Path(out) / profile / f"{table}.csv" for out in reversed(folders)):
+        if path.exists():
+            cells = pd.read_csv(path)
+            reason = cells.verdict[(cells.row == row) & (cells.column == (task or claim["column"]))]
+            if len(reason):
+                return str(reason.iloc[0]).removeprefix("not run: ")
+    return told
 
 
 def linked(lines: pd.DataFrame, folder: str | Path) -> str:
@@ -86,6 +122,9 @@ A seed's sign says whether it supports the claim alone. Where a row names MiniLM
 ## On real text
 
 {linked(real, out) if len(real) else "Nothing has been run on real text."}
+### Not run on real text
+
+{tables.markdown_table(not_run(*folders))}
 ## Every claim, at every profile
 
 Sizes in Table 4's claims are the paper's: ours have the same share of the pool. `embedded` is a demonstration of the
