@@ -12,14 +12,15 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import keyword_examples, keyword_set
 
-from benchmarks import accuracy, gpu, grouped, guard, peers, reweight
+from benchmarks import accuracy, gpu, grouped, guard, peers, reweight, settings
 from benchmarks.data import LABEL_NAMES, WORDS, TrainingSet, stratified_batches, training_set
 from benchmarks.measure import measured
-from sungen_lib import derivative, plain
+from sungen_lib import derivative, embedded, plain
 from sungen_lib import reweight as algorithm
 from sungen_lib.encode import Encoded, shuffled_batches, sorted_batches
 from sungen_lib.losses import reverse_cross_entropy
@@ -389,3 +390,16 @@ def test_the_guard_s_summary() -> None:
     assert [entry["way"] for entry in table] == ["0.002", "0.001", "0.0001", "mended"]
     assert all(entry["relative"] < 1e-2 and entry["signs"] > 0.9 for entry in table)
     assert "| mended | 0 of 1 |" in guard.summary(table)
+
+
+def test_settings_are_judged_by_gold_training_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The PLM of the offline world has no chat template, so four settings are left."""
+    monkeypatch.setattr(settings, "load_plm", lambda name: embedded.load_plm())
+    (tmp_path / "imdb" / "std").mkdir(parents=True)
+    (tmp_path / "imdb" / "labels.json").write_text('["negative", "positive"]')
+    write_jsonl(tmp_path / "imdb" / "std" / "train.jsonl", embedded.gold("imdb", "train", 400))
+    settings.main([str(tmp_path), "--tasks", "imdb", "--texts", "40", "--csv", str(tmp_path / "s.csv")])
+    table = pd.read_csv(tmp_path / "s.csv")
+    assert len(table) == 4 and not table.chat.any() and set(table.temperature) == {0.7, 1.0}
+    plain, debiased = (table[table.debiased == which].agreement for which in (False, True))
+    assert table.agreement.between(0, 1).all() and debiased.mean() > max(0.6, plain.mean())
