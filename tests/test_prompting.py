@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import keyword_examples
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sungen_lib.texts import tasks
+from sungen_lib.texts import prompting, tasks
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.prompting import mean_losses, predict, prompted_tokens
 
@@ -53,6 +55,21 @@ def test_batches_equal_one_by_one(
     # Unknown label words are one token to the tiny tokenizer: ties go to the first.
     np.testing.assert_array_equal(predicted, np.round(expected, 5).argmin(1))
     assert predicted.dtype == np.int64
+
+
+@given(st.lists(st.integers(2, 60), max_size=30), st.integers(1, 6), st.integers(1, 120))
+def test_a_batch_holds_so_many_rows_and_tokens(lengths: list[int], batch_size: int, tokens: int) -> None:
+    rows, order = [[0] * length for length in lengths], list(range(len(lengths)))[::-1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prompting, "BATCH_TOKENS", tokens)
+        batches = list(prompting._batches(order, rows, batch_size))
+    assert [i for batch in batches for i in batch] == order
+    for batch, following in zip(batches, [*batches, []][1:], strict=True):
+        assert 1 <= len(batch) <= batch_size
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= tokens
+        if following:  # there was no room for the next one
+            longest = max(lengths[i] for i in [*batch, following[0]])
+            assert len(batch) == batch_size or (len(batch) + 1) * longest > tokens
 
 
 @pytest.mark.parametrize(("task", "pairs"), [("imdb", False), ("qnli", True)])

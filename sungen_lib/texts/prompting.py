@@ -6,7 +6,7 @@ the label words stand before the text, so their own likelihood would not depend 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,8 @@ from sungen_lib.texts.tasks import Task, fill
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BATCH_TOKENS = 8_192  # their float32 logits over 50,000 tokens take 1.6 GB
 
 
 def prompted_tokens(
@@ -58,11 +60,23 @@ def mean_losses(
 
     order = sorted(range(len(rows)), key=place)
     result = torch.empty(len(rows), dtype=torch.float64)
-    for start in tqdm(range(0, len(order), batch_size), desc=progress, disable=progress is None):
-        chunk = order[start : start + batch_size]
+    for chunk in tqdm(list(_batches(order, rows, batch_size)), desc=progress, disable=progress is None):
         totals = _total_losses(model, [cut[i][0] for i in chunk], [cut[i][1] for i in chunk])
         result[chunk] = totals / torch.tensor([len(rows[i]) - 1 for i in chunk])
     return result
+
+
+def _batches(order: Sequence[int], rows: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
+    """``order`` in batches of at most ``batch_size`` rows and, padded, ``BATCH_TOKENS`` tokens, or of one row."""
+    batch: list[int] = []
+    for i in order:
+        longest = max(len(rows[j]) for j in [*batch, i])
+        if batch and (len(batch) == batch_size or (len(batch) + 1) * longest > BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 def _total_losses(model: PreTrainedModel, beginnings: list[tuple[int, ...]], rests: list[list[int]]) -> Tensor:
