@@ -19,10 +19,11 @@ from sklearn.linear_model import LogisticRegression
 from test_runs import experiment
 
 from sungen_lib.baselines import TRAININGS, confidence, coteaching, meta_weight_net, tfidf_logreg
-from sungen_lib.lab import notebooks, plan, scoreboard, sources, stages
+from sungen_lib.lab import notebooks, plan, profiles, scoreboard, sources, stages
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.methods import BASELINES, LINEAR
 from sungen_lib.lab.specs import LINEAR_MODEL, Gold, Run, Synthetic, identify
+from sungen_lib.lab.task_data import TaskData
 from sungen_lib.models import TamConfig
 from sungen_lib.seeds import derived_seed
 from sungen_lib.texts.examples import DataMissing, Examples
@@ -254,6 +255,18 @@ def test_gold_may_come_from_a_folder_where_texts_are_generated(tmp_path: Path) -
     assert one.data.synthetic("imdb").rows == 1_000_000
     with pytest.raises(DataMissing, match="gold data for imdb"):
         one.data.gold("imdb", "test")
+
+
+def test_gold_sets_have_the_profile_s_size_else_the_paper_s(tmp_path: Path) -> None:
+    (tmp_path / "dbpedia" / "std").mkdir(parents=True)
+    for split in ("train", "test"):
+        (tmp_path / "dbpedia" / "std" / f"{split}.jsonl").write_text("")
+    found = {}
+    for name in ("laptop", "small", "paper"):
+        data = TaskData(profiles.get(name), str(tmp_path))
+        found[name] = [data.gold("dbpedia", split).rows for split in ("train", "test")]
+        assert data.gold("dbpedia", "train", rows=7).rows == 7
+    assert found == {"laptop": [2_500, 1_000], "small": [None, None], "paper": [560_000, 5_000]}
 
 
 def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> None:

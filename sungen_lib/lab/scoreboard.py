@@ -60,7 +60,10 @@ def evidence(*folders: str | Path) -> pd.DataFrame:
 
 
 def counts(board: pd.DataFrame) -> pd.DataFrame:
-    """How many claims of ``scoreboard`` have each verdict: a column per profile, and one of ``evidence``'s verdicts."""
+    """How many claims of ``scoreboard`` have each verdict: a column per profile, and one on real text.
+
+    Of several profiles with real text, the largest counts, as in ``evidence``.
+    """
     columns = {name: board[name] for name in SHOWN if name in board}
     real = [columns[name] for name in reversed(columns) if name not in DEMO_PROFILES]
     if real:
