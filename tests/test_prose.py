@@ -13,15 +13,15 @@ import pytest
 from sungen_lib.lab import notebooks, scoreboard
 
 REPOSITORY = notebooks.REPOSITORY
-SMALL = notebooks.TABLES / "small"
+LAPTOP, SMALL = notebooks.TABLES / "laptop", notebooks.TABLES / "small"
 NOTEBOOKS = notebooks.select(notebooks.NOTEBOOKS)
 PAPERS = [path for path in NOTEBOOKS if re.match(r"(table|figure)\d\d_", path.name)]
 PAPERS_BY_STEM = {notebooks.stem(path.stem): path for path in PAPERS}
 README = REPOSITORY / "README.md"
 RESULTS = REPOSITORY / "benchmarks" / "RESULTS.md"
-NOTES = SMALL / "NOTES.md"
+NOTES, LAPTOP_NOTES = SMALL / "NOTES.md", LAPTOP / "NOTES.md"
 GUIDES = [notebooks.NOTEBOOKS / "README.md", REPOSITORY / "docs" / "guide.md", REPOSITORY / "CONTRIBUTING.md"]
-PAGES = [README, *GUIDES, RESULTS, NOTES, notebooks.TABLES / "README.md", *NOTEBOOKS]
+PAGES = [README, *GUIDES, RESULTS, NOTES, LAPTOP_NOTES, notebooks.TABLES / "README.md", *NOTEBOOKS]
 
 CLAIM, FOUND, DEVIATIONS = "**The paper's claim** (", "**What we found on real text", "**Where we deviate"
 NUMBER = r"(?<![\w.])[+-]?\d+(?:\.\d+)?"
@@ -91,13 +91,14 @@ def tables_of(path: Path) -> list[Path]:
     """The files with a notebook's numbers on real text."""
     if path.stem == "speed":
         return [RESULTS]
-    return sorted(file for kind in ("csv", "md") for file in SMALL.glob(f"{notebooks.stem(path.stem)}.{kind}"))
+    stem = notebooks.stem(path.stem)
+    return sorted(file for folder in (LAPTOP, SMALL) for kind in ("csv", "md") for file in folder.glob(f"{stem}.{kind}"))
 
 
 def evidence(path: Path) -> str:
-    """What the numbers of a finding must come from: the notebook's tables and the notes; all tables if it has none."""
+    """What a finding's numbers must come from: the notebook's tables and the notes; all of ``small`` if it has none."""
     tables = tables_of(path) or ([] if path in PAPERS else sorted([*SMALL.glob("*.csv"), *SMALL.glob("*.md")]))
-    texts = [file.read_text(encoding="utf-8") for file in {NOTES: None, **dict.fromkeys(tables)}]
+    texts = [file.read_text(encoding="utf-8") for file in dict.fromkeys([NOTES, LAPTOP_NOTES, *tables])]
     return "\n".join(texts).replace("−", "-")
 
 
@@ -144,13 +145,14 @@ def committed(folder: Path) -> str:
     """All committed tables in ``folder`` and the differences behind their claims."""
     files = sorted([*folder.glob("*.csv"), *folder.glob("*.md"), notebooks.TABLES / "README.md"])
     claims = [claim for path in sorted(folder.glob("*.json")) for claim in notebooks.read_json(path).get("claims", [])]
-    texts = [path.read_text(encoding="utf-8") for path in files if path != NOTES]
+    texts = [path.read_text(encoding="utf-8") for path in files if path.name != "NOTES.md"]
     return "\n".join([*texts, *(f"{claim['ours']} {claim['low']} {claim['high']}" for claim in claims)])
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_tables() -> None:
     text = README.read_text(encoding="utf-8").replace("−", "-")
-    source = "\n".join([committed(SMALL), NOTES.read_text(encoding="utf-8"), RESULTS.read_text(encoding="utf-8")])
+    pages = [page.read_text(encoding="utf-8") for page in (NOTES, LAPTOP_NOTES, RESULTS)]
+    source = "\n".join([committed(SMALL), committed(LAPTOP), *pages])
     assert unsupported(text, source) == []
     assert unsupported_without_unit(re.sub(r"Python 3\.11|127\.0\.0\.1|2\.5 GHz", "", text), source) == []
 
