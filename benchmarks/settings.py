@@ -42,6 +42,7 @@ def measured(directory: str, task: str, plm: str, texts: int) -> Iterator[dict[s
         written = generate(
             tasks.get(task), model=model, tokenizer=tokenizer, rows=texts, seed=SEED, sampling=sampling, shard_size=size
         )
+        seconds, tokenizer.chat_template = time.process_time() - start, template
         yield {
             "task": task,
             "debiased": bool(decay),
@@ -49,9 +50,8 @@ def measured(directory: str, task: str, plm: str, texts: int) -> Iterator[dict[s
             "chat": chat,
             "agreement": float((tfidf_logreg.predict(judge, written) == written.labels).mean()),
             "words": float(np.mean([len(text.split()) for text in written.texts])),
-            "CPU s a text": (time.process_time() - start) / texts,
+            "CPU s a text": seconds / texts,
         }
-    tokenizer.chat_template = template
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -66,9 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     lines = []
     for task in options.tasks:
         for line in measured(options.directory, task, options.plm, options.texts):
-            print(
-                "  ".join(f"{key} {value:.2f}" if type(value) is float else str(value) for key, value in line.items())
-            )
+            told = (f"{key} {value:.2f}" if type(value) is float else f"{key} {value}" for key, value in line.items())
+            print("  ".join(told))
             lines.append(line)
     if options.csv:
         pd.DataFrame(lines).to_csv(options.csv, index=False)

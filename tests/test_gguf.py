@@ -84,8 +84,8 @@ def test_the_plm_has_the_file_s_weights_and_writes_in_a_chat(embeddings: np.ndar
     assert writer._in_a_chat("Movie: ") == f"Q{INSTRUCTION}AMovie: "
     wanted = Sampling(top_p=1, temperature=5, min_tokens=1, max_tokens=60, batch_size=32, decay_constant=200)
     texts = writer.write(['one: "', 'two: "'] * 8, wanted, seed=0, against=[['two: "'], ['one: "']] * 8)
-    closed = [text for text in texts if text is not None]
-    assert len(texts) == 16 and len(closed) > 2 and not [text for text in closed if '"' in text]
+    assert len(texts) == 16 and sum(text is not None for text in texts) > 2
+    assert writer.about["plm"] == plms.identity("tiny")
 
 
 def test_only_a_wheel_s_weights_are_read_as_gguf() -> None:

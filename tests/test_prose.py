@@ -91,8 +91,8 @@ def tables_of(path: Path) -> list[Path]:
     """The files with a notebook's numbers on real text."""
     if path.stem == "speed":
         return [RESULTS]
-    stem = notebooks.stem(path.stem)
-    return sorted(file for folder in (LAPTOP, SMALL) for kind in ("csv", "md") for file in folder.glob(f"{stem}.{kind}"))
+    names = [f"{notebooks.stem(path.stem)}.{kind}" for kind in ("csv", "md")]
+    return [folder / name for folder in (LAPTOP, SMALL) for name in names if (folder / name).exists()]
 
 
 def evidence(path: Path) -> str:

@@ -79,7 +79,7 @@ def _first_run(verdicts: pd.Series) -> str:
 def not_run(*folders: str | Path) -> pd.DataFrame:
     """Why no real text tests a claim: ``why``, the number of ``claims``, and of which ``tables``.
 
-    The reason is the largest profile's: that of the first missing cell, as the profile's table gives it.
+    The reason is that of the largest profile with such a table, and of the first missing cell.
     """
     found = {name: claims for name, claims in _results(folders).items() if name not in DEMO_PROFILES}
     reasons: dict[str, list[str]] = {}
@@ -93,13 +93,13 @@ def not_run(*folders: str | Path) -> pd.DataFrame:
 
 
 def _why(folders: Sequence[str | Path], profile: str, table: str, claim: Mapping[str, Any]) -> str:
-    """The reason in the table's own file; without one, the claim's."""
+    """What the table's own file says of the missing cell; without such a cell, which row is missing."""
     told = str(claim["verdict"]).removeprefix("not run: ")
     row, _, task = told.removeprefix("no ").partition(" on ")
     for path in (Path(out) / profile / f"{table}.csv" for out in reversed(folders)):
         if path.exists():
             cells = pd.read_csv(path)
-            reason = cells.verdict[(cells.row == row) & (cells.column == (task or claim["column"]))]
+            reason = cells.verdict[(cells.row == row) & (cells.column == (task or claim["column"]))].dropna()
             if len(reason):
                 return str(reason.iloc[0]).removeprefix("not run: ")
     return told

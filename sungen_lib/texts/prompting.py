@@ -21,7 +21,7 @@ from sungen_lib.texts.tasks import Task, fill
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BATCH_TOKENS = 8_192  # their float32 logits over 50,000 tokens take 1.6 GB
+BATCH_TOKENS = 8_192  # their float32 logits over 50,000 tokens take about 1.6 GB
 
 
 def prompted_tokens(

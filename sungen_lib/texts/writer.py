@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ class Sampling:
     ``batch_size`` texts are written side by side. New ones join when fewer than ``refill`` are unfinished, so that
     short texts do not wait for the longest; 0: when all are finished. ``decay_constant`` above 0 turns on
     self-debiasing (Schick et al. 2021, Eqn. 3; the authors' commands use 200): a token that is likelier under another
-    label's prompt becomes less likely. A text then counts once for each label, because the PLM reads it so often.
+    label's prompt becomes less likely. A text then counts once per label, because the PLM reads it under each label's
+    prompt; at least one is written at a time.
     """
 
     top_p: float = 0.9
@@ -134,7 +136,7 @@ class Writer:
         written: list[list[int]] = [[] for _ in prompts]
         waiting = range(len(prompts))
         beside = max(1, sampling.batch_size // max(map(len, sets), default=1))  # so many texts, with all their prompts
-        refill = sampling.refill * beside // sampling.batch_size
+        refill = math.ceil(sampling.refill * beside / sampling.batch_size)
         batch: _Unfinished | None = None
         while waiting or batch is not None:
             if waiting and (batch is None or len(batch.rows) < refill):
