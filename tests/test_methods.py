@@ -22,8 +22,10 @@ from sungen_lib.baselines import TRAININGS, confidence, coteaching, meta_weight_
 from sungen_lib.lab import notebooks, plan, profiles, scoreboard, sources, stages
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.methods import BASELINES, LINEAR
+from sungen_lib.lab.parameters import Classifiers
 from sungen_lib.lab.specs import LINEAR_MODEL, Gold, Run, Synthetic, identify
 from sungen_lib.lab.task_data import TaskData
+from sungen_lib.lab.text_sets import TextSets
 from sungen_lib.models import TamConfig
 from sungen_lib.seeds import derived_seed
 from sungen_lib.texts.examples import DataMissing, Examples
@@ -267,6 +269,21 @@ def test_gold_sets_have_the_profile_s_size_else_the_paper_s(tmp_path: Path) -> N
         found[name] = [data.gold("dbpedia", split).rows for split in ("train", "test")]
         assert data.gold("dbpedia", "train", rows=7).rows == 7
     assert found == {"laptop": [2_500, 1_000], "small": [None, None], "paper": [560_000, 5_000]}
+
+
+@pytest.mark.parametrize(("folder", "rows"), [(False, 560_000), (True, None)])
+def test_the_oracle_learns_from_all_gold_rows_but_no_more_of_the_hub_than_the_paper(
+    folder: bool, rows: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "yelp" / "std").mkdir(parents=True)
+    (tmp_path / "yelp" / "std" / "train.jsonl").write_text("")
+    given = {"profile": "laptop", "data_dir": str(tmp_path) if folder else None, "oracles": None}
+    one = Experiment.from_parameters("t", given, tasks=["yelp"], oracles=Classifiers | None)
+    read: list[Gold] = []
+    monkeypatch.setattr(TextSets, "_load", lambda sets, spec: read.append(spec))
+    monkeypatch.setattr(tfidf_logreg, "fit", lambda texts: None)
+    TextSets(one, {}, None)._oracle("yelp")
+    assert [spec.rows for spec in read] == [rows]
 
 
 def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> None:
