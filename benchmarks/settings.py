@@ -42,7 +42,8 @@ def measured(directory: str, task: str, plm: str, texts: int) -> Iterator[dict[s
         written = generate(
             tasks.get(task), model=model, tokenizer=tokenizer, rows=texts, seed=SEED, sampling=sampling, shard_size=size
         )
-        seconds, tokenizer.chat_template = time.process_time() - start, template
+        seconds = time.process_time() - start
+        tokenizer.chat_template = template
         yield {
             "task": task,
             "debiased": bool(decay),

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sungen_lib.paper.claims import CLAIMS, FROZEN
 from sungen_lib.paper.verdicts import check
 
 SHOWN = tuple(profile for profile in PROFILES if profile != "tiny")  # which is for tests
+REAL = tuple(profile for profile in reversed(SHOWN) if profile not in DEMO_PROFILES)  # the largest first: it counts
 FINE = 0.05  # differences up to this are Self-BLEU's, and get a third decimal
 
 Claims = dict[tuple[str, str, str], dict[str, Any]]  # by table, claim and column
@@ -46,7 +48,7 @@ def evidence(*folders: str | Path) -> pd.DataFrame:
     of_paper = _published().items()
     published = {(table, claim + tam, on): line for (table, claim, on), line in of_paper for tam in ("", FROZEN)}
     for key, line in published.items():
-        for profile in (name for name in reversed(SHOWN) if name in found and name not in DEMO_PROFILES):
+        for profile in (name for name in REAL if name in found):
             claim = found[profile].get(key)
             if claim is None or not claim["seeds"]:
                 continue
@@ -65,7 +67,7 @@ def counts(board: pd.DataFrame) -> pd.DataFrame:
     Of several profiles with real text, the largest counts, as in ``evidence``.
     """
     columns = {name: board[name] for name in SHOWN if name in board}
-    real = [columns[name] for name in reversed(columns) if name not in DEMO_PROFILES]
+    real = [columns[name] for name in REAL if name in columns]
     if real:
         columns["on real text"] = pd.concat(real, axis=1).apply(_first_run, axis=1)
     numbers = {name: [int(of.str.startswith(verdict).sum()) for verdict in VERDICTS] for name, of in columns.items()}
@@ -81,28 +83,30 @@ def not_run(*folders: str | Path) -> pd.DataFrame:
 
     The reason is that of the largest profile with such a table, and of the first missing cell.
     """
-    found = {name: claims for name, claims in _results(folders).items() if name not in DEMO_PROFILES}
+    found, cells = _results(folders), cache(partial(_cells, folders))
     reasons: dict[str, list[str]] = {}
     for key in _published():
-        lines = [(name, found[name][key]) for name in reversed(found) if key in found[name]]
+        lines = [(name, found[name][key]) for name in REAL if key in found.get(name, {})]
         if all(_verdict_text(line) == "not run" for _, line in lines):
-            why = _why(folders, lines[0][0], key[0], lines[0][1]) if lines else "no such table has been made"
+            why = _why(lines[0][1], cells(lines[0][0], key[0])) if lines else "no such table has been made"
             reasons.setdefault(why, []).append(key[0])
     rows = [(why, len(of), ", ".join(dict.fromkeys(of))) for why, of in reasons.items()]
     return pd.DataFrame(rows, columns=["why", "claims", "tables"])
 
 
-def _why(folders: Sequence[str | Path], profile: str, table: str, claim: Mapping[str, Any]) -> str:
-    """What the table's own file says of the missing cell; without such a cell, which row is missing."""
+def _cells(folders: Sequence[str | Path], profile: str, table: str) -> pd.DataFrame:
+    """``row``, ``column``, ``verdict`` of a table's cells; those of later folders come first."""
+    paths = [Path(out) / profile / f"{table}.csv" for out in reversed(folders)]
+    columns = ["row", "column", "verdict"]
+    return pd.concat([pd.DataFrame(columns=columns), *(pd.read_csv(p, usecols=columns) for p in paths if p.exists())])
+
+
+def _why(claim: Mapping[str, Any], cells: pd.DataFrame) -> str:
+    """What the table's own ``cells`` say of the missing one; without such a cell, which row is missing."""
     told = str(claim["verdict"]).removeprefix("not run: ")
     row, _, task = told.removeprefix("no ").partition(" on ")
-    for path in (Path(out) / profile / f"{table}.csv" for out in reversed(folders)):
-        if path.exists():
-            cells = pd.read_csv(path)
-            reason = cells.verdict[(cells.row == row) & (cells.column == (task or claim["column"]))].dropna()
-            if len(reason):
-                return str(reason.iloc[0]).removeprefix("not run: ")
-    return told
+    reason = cells.verdict[(cells.row == row) & (cells.column == (task or claim["column"]))].dropna()
+    return str(reason.iloc[0]).removeprefix("not run: ") if len(reason) else told
 
 
 def linked(lines: pd.DataFrame, folder: str | Path) -> str:

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.tasks import Task, fill
+from sungen_lib.texts.writer import distinct
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -84,8 +85,8 @@ def _total_losses(model: PreTrainedModel, beginnings: list[tuple[int, ...]], res
     from transformers import DynamicCache
 
     device = next(model.parameters()).device
-    different = list(dict.fromkeys(beginnings))
-    which = torch.tensor([different.index(beginning) for beginning in beginnings], device=device)
+    different, places = distinct(beginnings)
+    which = torch.tensor(places, device=device)
     tokens, mask = _right_padded(different, device)
     cache = DynamicCache()
     logits = model(input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=True).logits.float()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+H = TypeVar("H", bound=Hashable)
 QUOTE = '"'
 NUCLEUS_CANDIDATES = 256, 4096  # so many of the likeliest tokens are tried before the vocabulary is sorted
 
@@ -159,10 +160,9 @@ class Writer:
         """The texts numbered ``rows`` before their first token, and its logits, (B * P, V)."""
         from transformers import DynamicCache
 
-        prompts = [prompt for row in rows for prompt in sets[row]]
-        place = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
-        which = torch.tensor([place[prompt] for prompt in prompts], device=self.device)
-        tokens, mask = self._left_padded(list(place))  # the PLM reads equal prompts once
+        different, places = distinct([prompt for row in rows for prompt in sets[row]])
+        which = torch.tensor(places, device=self.device)
+        tokens, mask = self._left_padded(different)  # the PLM reads equal prompts once
         cache = DynamicCache()
         logits = self._logits(tokens, mask, cache)[which]
         cache.batch_select_indices(which)
@@ -217,6 +217,12 @@ class Writer:
             return prompt
         messages = [{"role": "user", "content": INSTRUCTION}]
         return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)) + prompt
+
+
+def distinct(items: Sequence[H]) -> tuple[list[H], list[int]]:
+    """The different items, in the order in which they first appear, and for each item its place among them."""
+    place = {item: i for i, item in enumerate(dict.fromkeys(items))}
+    return list(place), [place[item] for item in items]
 
 
 def _debiased(logits: Tensor, decay_constant: float) -> Tensor:
