@@ -109,9 +109,10 @@ def compare(size: str, device: str, texts: int, repeats: int) -> dict[str, Any]:
         "pipeline": lambda batch: of_pipeline(pipe, written, batch, settings),
         "continuous": lambda batch: of_continuous_batching(model, ids, batch, settings),
     }
+    batches = [batch for batch in BATCHES[device] if batch <= texts] or BATCHES[device][:1]  # no batch holds more texts
     found: dict[str, dict[int, list[tuple[float, float, int]]]] = {who: {} for who in ways}
     for _ in range(repeats):
-        for batch in BATCHES[device]:
+        for batch in batches:
             for who, way in ways.items():
                 before = time.process_time()
                 tokens, seconds, _ = measured(lambda: way(batch), torch.device(device))  # noqa: B023

@@ -50,7 +50,7 @@ def context() -> multiprocessing.context.ForkServerContext:
     return context
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.heavy)])
 def test_kills(kills: int, context: multiprocessing.context.ForkServerContext, tmp_path: Path) -> None:
     """Each kill comes a moment after a shard is finished, however slow the machine is."""
     reference = tmp_path / "reference"
@@ -59,21 +59,22 @@ def test_kills(kills: int, context: multiprocessing.context.ForkServerContext, t
     process.join()
     assert process.exitcode == 0
     moments, stages = random.Random(0), set()
-    while kills:  # in several jobs: a job has thirteen shards
-        folder = tmp_path / f"before {kills} kills"
+    left = kills
+    while left:  # in several jobs: a job has thirteen shards
+        folder = tmp_path / f"before {left} kills"
         while not (folder / "synthetic.jsonl").exists():
             before = shards(folder)
             process = context.Process(target=job, args=(folder,))
             process.start()
-            while process.is_alive() and (not kills or shards(folder) == before):
+            while process.is_alive() and (not left or shards(folder) == before):
                 time.sleep(0.005)
-            process.join(moments.uniform(0, 0.1) if kills else None)
+            process.join(moments.uniform(0, 0.1) if left else None)
             stages.add(shards(folder))
-            kills -= process.is_alive()
+            left -= process.is_alive()
             process.kill()
             process.join()
         assert (folder / "synthetic.jsonl").read_bytes() == (reference / "synthetic.jsonl").read_bytes()
-    assert len(stages) > 3
+    assert len(stages) > min(kills, 3)
 
 
 def shards(folder: Path) -> int:

@@ -25,7 +25,6 @@ from sungen_lib.storage import write_text
 from sungen_lib.texts.writer import Sampling
 
 Context = multiprocessing.context.ForkServerContext
-KILLS = 3
 ITERATIONS = 10
 TAM = TamConfig(embedding=12, hidden=12, epochs=20)
 LAZY = ["torch._dynamo", "transformers.models.gpt2.modeling_gpt2", "transformers.tokenization_utils_fast"]
@@ -97,26 +96,27 @@ def finished(context: Context, job: Callable[[Path], None], folder: Path) -> tup
 
 @pytest.mark.timeout(900)  # on a busy machine the job alone may take a minute
 @pytest.mark.parametrize("name", ["weights", "run"])
-def test_random_kills(name: str, context: Context, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.heavy)])
+def test_random_kills(kills: int, name: str, context: Context, tmp_path: Path) -> None:
     job = JOBS[name]
     expected, seconds = finished(context, job, tmp_path / "alone")
     moments, folder = random.Random(0), tmp_path / "killed"
-    kills = 0
-    while kills < KILLS:
+    killed = 0
+    while killed < kills:
         process = context.Process(target=job, args=(folder,))
         process.start()
         process.join(moments.uniform(0.1, 0.9) * seconds)
         if process.exitcode is None:
             process.kill()
             process.join()
-            kills += 1
+            killed += 1
         else:  # checkpoints carried it to its end between kills: another one
             assert process.exitcode == 0 and (folder / "result.json").read_bytes() == expected
-            folder = tmp_path / f"after {kills} kills"
+            folder = tmp_path / f"after {killed} kills"
     assert finished(context, job, folder)[0] == expected
     if name == "weights":  # a kill repeats no more than the iteration it hit
         begun = [len(path.read_text().splitlines()) for path in tmp_path.glob("*/begun")]
-        assert sum(begun) <= ITERATIONS * len(begun) + KILLS
+        assert sum(begun) <= ITERATIONS * len(begun) + kills
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
