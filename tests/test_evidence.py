@@ -54,7 +54,7 @@ def test_what_was_not_run_is_counted_not_shown(shown: Shown) -> None:
     evidence.show("table04")
     laptop, small = text(shown).split("Profile small.")
     assert "IMDb" not in laptop and "Amazon" not in small and "not run:" not in text(shown)
-    assert "Not run at this profile, so not shown: 11 rows and 21 claims" in small
+    assert "Not run at this profile, so not shown: 11 rows and 16 claims" in small
     assert "Not run at this profile, so not shown: 12 rows and 10 claims" in laptop
 
 
@@ -127,4 +127,7 @@ def test_committed_tables_are_those_of_their_numbers(path: Path) -> None:
     if len(claims):
         expected += "\n" + tables.claims_markdown(claims, profile=path.parent.name)
     written = path.with_suffix(".md").read_text(encoding="utf-8")
-    assert re.sub(r"(\.\d)\d", r"\1", written) == re.sub(r"(\.\d)\d", r"\1", expected)
+    number = re.compile(r"\d+\.\d+")
+    assert number.sub("#", written) == number.sub("#", expected)
+    values = [list(map(float, number.findall(text))) for text in (written, expected)]
+    assert values[0] == pytest.approx(values[1], abs=0.0101)
