@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report = compare(options.model, options.device, options.texts, options.repeats)
     print(f"{report['texts']:,} texts of {report['mean_length']:.0f} tokens on average, tokens/s:\n")
     print("Each cell: per second, and per CPU second.\n\n| batch | ours | pipeline | continuous |\n|--:|--:|--:|--:|")
-    for batch in BATCHES[options.device]:
+    for batch in report["tokens_per_s"]["ours"]:
         speeds = ((report[f"tokens_per_{unit}"][who][batch] for unit in ("s", "cpu_s")) for who in report["best"])
         print(f"| {batch} | {' | '.join(', '.join(f'{speed:,.0f}' for speed in cell) for cell in speeds)} |")
     print(f"\nbest against best: {', '.join(f'{ratio:.1f} times the {who}' for who, ratio in report['ratio'].items())}")

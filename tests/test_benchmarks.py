@@ -17,7 +17,7 @@ import pytest
 import torch
 from conftest import keyword_examples, keyword_set
 
-from benchmarks import accuracy, gpu, grouped, guard, peers, reweight, settings
+from benchmarks import accuracy, generate, gpu, grouped, guard, peers, reweight, settings
 from benchmarks.data import LABEL_NAMES, WORDS, TrainingSet, stratified_batches, training_set
 from benchmarks.measure import measured
 from sungen_lib import derivative, embedded, plain
@@ -382,6 +382,12 @@ def test_a_part_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest
     report = json.loads((tmp_path / "gpu.json").read_text())
     assert report["a"] == {"error": "RuntimeError: out of memory"} and report["b"] == {"s": 1}
     assert report["c"] == {"not_run": "no time left"}
+
+
+def test_generation_is_told_for_the_batches_that_were_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    generate.main(["--texts", "4", "--repeats", "1"])
+    rows = [line for line in capsys.readouterr().out.splitlines() if re.match(r"\| \d", line)]
+    assert len(rows) == 1 and rows[0].startswith("| 32 |")  # four texts fill no larger batch
 
 
 def test_the_guard_s_summary() -> None:

@@ -163,10 +163,11 @@ def assert_clean(page: Page) -> None:
     expect(outputs(page, "application/vnd.jupyter.stderr")).to_have_count(0)
 
 
-def test_the_quickstart_runs_and_shows_its_tables_and_its_figure(lab: Lab, page: Page) -> None:
+@pytest.mark.parametrize("profile", ["tiny", pytest.param("embedded", marks=pytest.mark.heavy)])
+def test_the_quickstart_runs_and_shows_its_tables_and_its_figure(profile: str, lab: Lab, page: Page) -> None:
     quickstart = nbformat.read(notebooks.NOTEBOOKS / "00_quickstart.ipynb", as_version=4)
     (parameters,) = (cell for cell in quickstart.cells if "parameters" in cell.metadata.get("tags", ()))
-    parameters.source += '\nprofile = "tiny"'  # here the page is looked at, not what was learned
+    parameters.source += f'\nprofile = "{profile}"'
     run_all(page, lab, quickstart, "quickstart")
     picture(page, "quickstart")
     assert_clean(page)

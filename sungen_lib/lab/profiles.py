@@ -76,7 +76,8 @@ PAPER_DISTILBERT = TamConfig(
 # training data, by the accuracy on further training rows after one epoch (as in the inner loop) and after five. This
 # DistilBERT is not pre-trained and learns too little for the weights in one epoch, so the inner loop has two epochs:
 # chosen by how well the weights find label flips planted in gold training data. With batches of 16 for the LSTM, and
-# fifteen iterations, the weights would take twice the time and find wrong texts no better.
+# fifteen iterations, the weights would take twice the time; their AUC would be 0.08 higher on DBpedia and within 0.02
+# of the present one on the other tasks.
 DEMO_LSTM = TamConfig("lstm", embedding=48, hidden=48, lr=1e-2, epochs=5, batch_size=32, max_length=96)
 DEMO_DISTILBERT = TamConfig(
     "distilbert",
@@ -172,7 +173,7 @@ PROFILES = {
         pool=10_000,
         pair_pool=6_000,
         budget=None,
-        budgets=(100, 200, 500, 1_000, 2_000, 5_000, 10_000),  # the paper's shares of the pool, and a half
+        budgets=(100, 200, 500, 1_000, 2_000, 5_000, 10_000),  # the paper's shares of the pool, and half of it
         gold_train=None,
         gold_test=None,
         iterations=50,

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = "table11"  # texts, weights, runs; tables and one notebook
+TABLE = "table11"  # texts, weights, runs, a table
+AND_A_FIGURE = "table11,figure03"  # that shares its texts and weights
 pytestmark = pytest.mark.timeout(900)  # the first run_all.sh may install an environment
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = ["./run_all.sh", "--profile", "tiny", "--only", NOTEBOOKS, "--out", str(folder / "tables")]
+def start(folder: Path, only: str = TABLE) -> subprocess.Popen[str]:
+    command = ["./run_all.sh", "--profile", "tiny", "--only", only, "--out", str(folder / "tables")]
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -42,13 +43,17 @@ def records(folder: Path) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in (folder / "store").glob("*/*/record.json")}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+def undisturbed(folder: Path, only: str) -> tuple[Path, float]:
     """A folder with an undisturbed run's results, and how long it took."""
-    folder = tmp_path_factory.mktemp("undisturbed")
     began = time.monotonic()
-    assert start(folder).wait(timeout=600) == 0
+    assert start(folder, only).wait(timeout=600) == 0
     return folder, time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def with_figure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A table's and a figure's undisturbed run."""
+    return undisturbed(tmp_path_factory.mktemp("undisturbed"), AND_A_FIGURE)
 
 
 def stop(folder: Path, how: signal.Signals) -> tuple[int, str]:
@@ -87,32 +92,32 @@ def both_share_the_work(folder: Path, reference: Path) -> None:
     assert len(copies) == 1 and all(cell["execution_count"] for c in copies for cell in c["cells"] if "outputs" in cell)
 
 
-def test_a_suite_stopped_again_and_again_goes_on_twice_at_once_and_ends_the_same(
-    undisturbed: tuple[Path, float], tmp_path: Path
-) -> None:
+def test_a_suite_stopped_again_and_again_goes_on_twice_at_once_and_ends_the_same(tmp_path: Path) -> None:
     """Killed, interrupted and terminated among its runs; then two at once share what is left."""
+    reference, _ = undisturbed(tmp_path / "undisturbed", TABLE)
+    folder = tmp_path / "disturbed"
     sentence = "interrupted; finished runs are kept, and the same command continues from them"
-    assert stop(tmp_path, signal.SIGKILL) == (-signal.SIGKILL, "")
-    assert stop(tmp_path, signal.SIGINT) == (130, sentence)
-    assert stop(tmp_path, signal.SIGTERM) == (143, sentence)
-    finished = records(tmp_path)
-    assert finished and set(finished) < set(records(undisturbed[0]))
-    both_share_the_work(tmp_path, undisturbed[0])
-    ended_the_same(tmp_path, finished, undisturbed[0])
+    assert stop(folder, signal.SIGKILL) == (-signal.SIGKILL, "")
+    assert stop(folder, signal.SIGINT) == (130, sentence)
+    assert stop(folder, signal.SIGTERM) == (143, sentence)
+    finished = records(folder)
+    assert finished and set(finished) < set(records(reference))
+    both_share_the_work(folder, reference)
+    ended_the_same(folder, finished, reference)
 
 
 def goes_on_and_ends_the_same(folder: Path, reference: Path) -> None:
     time.sleep(2.5)  # kernels are in sessions of their own; they see within a second or two that their parent is gone
     finished = records(folder)
-    assert start(folder).wait(timeout=600) == 0
+    assert start(folder, AND_A_FIGURE).wait(timeout=600) == 0
     ended_the_same(folder, finished, reference)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("number", range(20))
-def test_a_killed_suite_goes_on_and_ends_the_same(number: int, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
-    reference, seconds = undisturbed
-    process = start(tmp_path)
+def test_a_killed_suite_goes_on_and_ends_the_same(number: int, with_figure: tuple[Path, float], tmp_path: Path) -> None:
+    reference, seconds = with_figure
+    process = start(tmp_path, AND_A_FIGURE)
     time.sleep(random.Random(number).uniform(0.1, 0.95) * seconds)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

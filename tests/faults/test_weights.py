@@ -96,11 +96,11 @@ def finished(context: Context, job: Callable[[Path], None], folder: Path) -> tup
 
 @pytest.mark.timeout(900)  # on a busy machine the job alone may take a minute
 @pytest.mark.parametrize("name", ["weights", "run"])
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.heavy)])
 def test_random_kills(kills: int, name: str, context: Context, tmp_path: Path) -> None:
     job = JOBS[name]
     expected, seconds = finished(context, job, tmp_path / "alone")
-    moments, folder = random.Random(0), tmp_path / "killed"
+    moments, folder = random.Random(f"{name}, {kills} kills"), tmp_path / "killed"
     killed = 0
     while killed < kills:
         process = context.Process(target=job, args=(folder,))
