@@ -24,6 +24,7 @@ from sungen_lib.lab.specs import REVISIONS, Data, Gold, Run, Synthetic, Weights,
 from sungen_lib.lab.store import find, folder
 from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.paper import numbers
+from sungen_lib.paper.cells import Cell
 from sungen_lib.texts import examples
 from sungen_lib.train import Diverged
 
@@ -198,6 +199,24 @@ def test_rows_name_the_encoder_that_ran(encoder: str | None, title: str) -> None
     one = experiment(encoder=encoder)
     assert one.title("distilbert") == title
     assert (one.title("lstm"), one.title("frozen")) == ("LSTM", "MiniLM-L6 (frozen)")
+
+
+def test_claims_about_the_lstm_are_tested_on_the_frozen_encoder_and_against_prompting(tmp_path: Path) -> None:
+    one, items = experiment(out=str(tmp_path)), np.arange(1000)
+    rates = {"SunGen MiniLM-L6 (frozen)": 900, "ZeroGen MiniLM-L6 (frozen)": 800, "Prompting": 600}
+    cells = []
+    for row, right in rates.items():
+        seeds: tuple[int | None, ...] = (None,) if row == "Prompting" else (1, 2, 3)
+        values, correct = (right / 10,) * len(seeds), np.stack([items < right] * len(seeds))
+        cells.append(Cell(row, "imdb", "demo", seeds, values, correct))
+    one.publish(cells, {}, title="made up")
+    claims = json.loads((tmp_path / "tiny" / "table01.json").read_text())["claims"]
+    tested = {claim["text"]: (claim["ours"], claim["verdict"]) for claim in claims if claim["seeds"]}
+    ahead = "SunGen MiniLM-L6 (frozen) is more accurate than "
+    assert tested == {
+        ahead + "ZeroGen MiniLM-L6 (frozen)": (pytest.approx(10), "holds"),
+        ahead + "Prompting": (pytest.approx(30), "holds"),
+    }
 
 
 def test_tasks_that_share_their_texts_are_trained_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
