@@ -194,7 +194,7 @@ class Experiment:
         return tables.show(table, title=title, profile=profile), tables.show_claims(claims, profile=profile)
 
     def _claims_of_the_frozen_encoder(self, cells: Sequence[Cell]) -> pd.DataFrame:
-        """The paper's claims about the LSTM, tested on the rows of the frozen encoder, and on prompting, without a TAM."""
+        """The paper's claims about the LSTM, tested on the frozen encoder's rows and, with them, on prompting."""
         title = self.title("frozen")
         frozen = [cell for cell in cells if title in cell.row or cell.row == "Prompting"]
         rows = {cell.row.replace(f", {title}", "").replace(title, TAMS["lstm"]): cell.row for cell in frozen}
