@@ -123,7 +123,7 @@ def _weights(model: nn.Module, data: Encoded, iterations: int) -> torch.Tensor:
 
 def parts(device: str, *, small: bool) -> dict[str, Part]:
     """Every part by its name, in the order in which they run."""
-    training = training_set(None, 96 if small else 2_000)
+    training = training_set(None, 64 if small else 2_000)
     lstm = bilstm(training, 0)
     pretrained = encoder(training.vocabulary, small=small)
     some = TrainingSet(training.encoded.select(range(64 if small else 500)), training.vocabulary, "")  # type: ignore[arg-type]
@@ -139,7 +139,7 @@ def parts(device: str, *, small: bool) -> dict[str, Part]:
         "repeat_encoder": lambda: repeat(some, pretrained, device, iterations=1),
         **{f"iteration_{rows}": scaling(rows, count) for rows, count in sizes.items()},
         "encoder": lambda: encoder_seconds(training, pretrained, device),
-        "generation": lambda: compare("small" if small else "gpt2-xl", device, 16 if small else 1024, 1),
+        "generation": lambda: compare("small" if small else "gpt2-xl", device, 4 if small else 1024, 1),
     }
 
 
