@@ -155,17 +155,7 @@ step() { # name, command...
     shift
     echo "== $name"
     "$@" || { verdict=FAILED && failed=1; }
-    summary+=$(printf '%-11s %-7s %4d s' "$name" "$verdict" $((SECONDS - began)))$'\n'
-}
-
-types_and_tests() { # at once: mypy uses one core, and tests wait now and then
-    local types status=0
-    "$python" -m mypy &
-    types=$!
-    # Long tests come first (tests/faults); a worker that has no more takes over some of the other's.
-    "$python" -m pytest -q -n 2 --dist worksteal tests || status=$?
-    wait "$types" || status=$?
-    return "$status"
+    summary+=$(printf '%-10s %-7s %4d s' "$name" "$verdict" $((SECONDS - began)))$'\n'
 }
 
 cd "$root"
@@ -174,7 +164,9 @@ export HF_HUB_OFFLINE=1 TQDM_DISABLE=1
 JUPYTER_PATH=$("$python" -c 'import sys; print(sys.prefix)')/share/jupyter${JUPYTER_PATH:+:$JUPYTER_PATH}
 export JUPYTER_PATH
 step ruff "$python" -m ruff check .
-step mypy,pytest types_and_tests
+step mypy "$python" -m mypy
+# Long tests come first (tests/faults); who has no more takes over what is left of the other's.
+step pytest "$python" -m pytest -q -n 2 --dist worksteal tests
 if compgen -G 'notebooks/*.ipynb' >/dev/null; then
     # Every run of every notebook at the smallest sizes, from nothing; then the notebooks with their defaults and the
     # committed records, in a store of their own: in the user's, ./run_all.sh would take them for its results.
