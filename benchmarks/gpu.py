@@ -126,7 +126,7 @@ def parts(device: str, *, small: bool) -> dict[str, Part]:
     training = training_set(None, 64 if small else 2_000)
     lstm = bilstm(training, 0)
     pretrained = encoder(training.vocabulary, small=small)
-    some = TrainingSet(training.encoded.select(range(64 if small else 500)), training.vocabulary, "")  # type: ignore[arg-type]
+    some = TrainingSet(training.encoded.select(range(min(500, len(training.encoded)))), training.vocabulary, "")  # type: ignore[arg-type]
     sizes = {100: 1} if small else {10_000: 5, 100_000: 5, 1_000_000: 1}
 
     def scaling(rows: int, iterations: int) -> Part:

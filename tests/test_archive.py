@@ -17,6 +17,7 @@ from sungen_lib import __main__ as command_line
 from sungen_lib import storage
 from sungen_lib.lab import archive, execution, notebooks, plan, sources, stages, store
 from sungen_lib.lab.specs import Spec, identify
+from sungen_lib.paper.numbers import size_row
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +145,9 @@ def table_4_follows_from_its_records(folder: Path) -> None:
             key = record.spec["method"], record.spec["budget"] or 10_000
             accuracy.setdefault(key, []).append(100 * record.correct().mean())
     table = pd.read_csv(folder / "table04.csv").query("column == 'imdb'").set_index("row").ours
-    rows = {"zerogen": "ZeroGen {}", "sungen": "SunGen {} of 10k"}
+    names = {"zerogen": "ZeroGen", "sungen": "SunGen"}
     for (method, size), values in accuracy.items():
-        name = str(size) if size < 1000 else f"{size // 1000}k"
-        assert table[rows[method].format(name)] == pytest.approx(np.mean(values), abs=5e-5)
+        assert table[size_row(names[method], size, 10_000)] == pytest.approx(np.mean(values), abs=5e-5)
     assert len(accuracy) == 14 and {len(values) for values in accuracy.values()} == {3}
 
 

@@ -43,17 +43,17 @@ def records(folder: Path) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in (folder / "store").glob("*/*/record.json")}
 
 
-def undisturbed(folder: Path, only: str) -> tuple[Path, float]:
-    """A folder with an undisturbed run's results, and how long it took."""
-    began = time.monotonic()
+def run(folder: Path, only: str = TABLE) -> None:
+    """From start to end, undisturbed."""
     assert start(folder, only).wait(timeout=600) == 0
-    return folder, time.monotonic() - began
 
 
 @pytest.fixture(scope="module")
 def with_figure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """A table's and a figure's undisturbed run."""
-    return undisturbed(tmp_path_factory.mktemp("undisturbed"), AND_A_FIGURE)
+    """A folder with the results of an undisturbed run of a table and a figure, and how long it took."""
+    folder, began = tmp_path_factory.mktemp("undisturbed"), time.monotonic()
+    run(folder, AND_A_FIGURE)
+    return folder, time.monotonic() - began
 
 
 def stop(folder: Path, how: signal.Signals) -> tuple[int, str]:
@@ -94,8 +94,8 @@ def both_share_the_work(folder: Path, reference: Path) -> None:
 
 def test_a_suite_stopped_again_and_again_goes_on_twice_at_once_and_ends_the_same(tmp_path: Path) -> None:
     """Killed, interrupted and terminated among its runs; then two at once share what is left."""
-    reference, _ = undisturbed(tmp_path / "undisturbed", TABLE)
-    folder = tmp_path / "disturbed"
+    reference, folder = tmp_path / "undisturbed", tmp_path / "disturbed"
+    run(reference)
     sentence = "interrupted; finished runs are kept, and the same command continues from them"
     assert stop(folder, signal.SIGKILL) == (-signal.SIGKILL, "")
     assert stop(folder, signal.SIGINT) == (130, sentence)
@@ -109,7 +109,7 @@ def test_a_suite_stopped_again_and_again_goes_on_twice_at_once_and_ends_the_same
 def goes_on_and_ends_the_same(folder: Path, reference: Path) -> None:
     time.sleep(2.5)  # kernels are in sessions of their own; they see within a second or two that their parent is gone
     finished = records(folder)
-    assert start(folder, AND_A_FIGURE).wait(timeout=600) == 0
+    run(folder, AND_A_FIGURE)
     ended_the_same(folder, finished, reference)
 
 
