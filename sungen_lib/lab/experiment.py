@@ -55,9 +55,11 @@ class Experiment:
         *,
         tasks: Sequence[str],
         tams: Sequence[str] = ("lstm",),
+        seeds: Sequence[int] | None = None,
         **extras: Any,
     ) -> Experiment:
-        """Check the parameters in a notebook's ``globals()``; ``tasks`` and ``tams`` are the defaults for ``None``.
+        """Check the parameters in a notebook's ``globals()``. ``tasks``, ``tams`` and ``seeds`` are the defaults for
+        ``None``, and ``seeds=None`` the profile's.
 
         ``extras``: the types of the notebook's further parameters (``parameters.PositiveInteger`` and the like). Raises
         ``ParameterError``, one sentence, before anything is computed or written.
@@ -73,7 +75,7 @@ class Experiment:
             profile=profile,
             tasks=parameters.task_names(given, tasks),
             tams=given.tams or tuple(tams),
-            chosen_seeds=given.seeds,
+            chosen_seeds=given.seeds or (tuple(seeds) if seeds else None),
             data_dir=parameters.data_dir(given, profile),
             device=parameters.device(given, profile),
             out=parameters.output_folder(given),

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from torch import Tensor, nn
 
 from sungen_lib.encode import Encoded
@@ -115,7 +115,7 @@ def draw(surfaces: Mapping[float, Mapping[str, np.ndarray]]) -> Figure:
             panel = figure.add_subplot(grid[len(ANGLES), column])
             filled = _draw_contours(panel, surfaces[span][name], span=span)
             label = f"{name.upper()} (nats)"
-            figure.colorbar(filled, ax=panel, location="bottom", label=label, ticks=MaxNLocator(4))
+            figure.colorbar(filled, ax=panel, location="bottom", label=label, ticks=MaxNLocator(4), format=_short())
         figure.legend(*panel.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure
 
@@ -139,6 +139,13 @@ def _draw_contours(panel: Any, values: np.ndarray, *, span: float) -> Any:
     panel.set(xlabel="α", ylabel="β", aspect="equal", xticks=[-span, 0, span], yticks=[-span, 0, span])
     panel.grid(False)
     return filled
+
+
+def _short() -> ScalarFormatter:
+    """Labels that do not run into each other: those below 0.01 share a power of ten."""
+    formatter = ScalarFormatter(useMathText=True)
+    formatter.set_powerlimits((-2, 4))
+    return formatter
 
 
 @torch.no_grad()
