@@ -34,6 +34,7 @@ DOING: dict[type, str] = {
     Run: "training and testing",
 }
 Handle = TypeVar("Handle", bound=Hashable)  # identifies a started run
+PRELOADED = ["sungen_lib.lab.stages", "sungen_lib.embedded.plm"]  # torch and transformers, once for all workers
 
 
 def compute(spec: Spec, data_dir: str | None = None) -> Record:
@@ -169,12 +170,21 @@ def poolable() -> bool:
     return True
 
 
+def warm_up() -> None:
+    """Start the server that ``processes`` forks from: it imports beside the caller, who has something else to do."""
+    if poolable():
+        from multiprocessing import forkserver  # Windows has none
+
+        multiprocessing.set_forkserver_preload(PRELOADED)
+        forkserver.ensure_running()
+
+
 @contextmanager
 def processes(number: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
     """A pool of ``number`` local processes, terminated if the block raises, and the number of training steps they have
     taken, a shared value."""
-    context = multiprocessing.get_context("forkserver")  # imports torch and transformers once, then forks
-    context.set_forkserver_preload(["sungen_lib.lab.stages", "sungen_lib.embedded.plm"])
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
     steps = context.Value("q", 0)
     with ProcessPoolExecutor(number, context, _begin, (str(store_root()), steps)) as pool:
         try:

@@ -19,6 +19,11 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 TABLES = REPOSITORY / "tables"
 TIDY = {"PYTHONWARNINGS": "ignore:resource_tracker"}  # which cleans up after stopped processes, and says so
 SCOREBOARD = "scoreboard"  # the notebook that reads the others' results, so runs last
+KERNEL = (  # what a kernel runs before the first cell
+    "__import__('logging').getLogger('asyncio').setLevel('CRITICAL')",  # on our stderr, and noise on Ctrl-C
+    # It ends without clearing away all that torch and the others have made, which would take a second.
+    "__import__('atexit').register(__import__('os')._exit, 0)",
+)
 
 
 def stem(name: str) -> str:
@@ -62,10 +67,9 @@ def execute(notebook: Path, copy: Path, parameters: Mapping[str, Any], *, store:
                 progress_bar=False,
                 log_output=False,
                 execution_timeout=None,
-                # A kernel's own log, on our stderr, is a warning about encryption each time and noise on Ctrl-C.
                 extra_arguments=[
-                    "--IPKernelApp.log_level=CRITICAL",
-                    "--IPKernelApp.exec_lines=__import__('logging').getLogger('asyncio').setLevel('CRITICAL')",
+                    "--IPKernelApp.log_level=CRITICAL",  # its log is a warning about encryption each time
+                    f"--IPKernelApp.exec_lines={'; '.join(KERNEL)}",
                 ],
             )
     except Exception as error:  # whatever it is, the other notebooks still get their turn

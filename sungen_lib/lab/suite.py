@@ -90,9 +90,15 @@ def _side_by_side(turn: Turn, notebooks: Sequence[Path]) -> Iterator[dict[Path, 
 
         if execution.poolable():
             with execution.processes(2) as (pool, _):
-                yield {notebook: pool.submit(turn, notebook) for notebook in begun}
+                yield {notebook: pool.submit(_on_one_thread, turn, notebook) for notebook in begun}
             return
     yield {}
+
+
+def _on_one_thread(turn: Turn, notebook: Path) -> tuple[str, str]:
+    """Two kernels with a thread for every core would mostly wait for each other."""
+    with environment(OMP_NUM_THREADS="1"):
+        return turn(notebook)
 
 
 def _turn(notebook: Path, *, about: Mapping[str, Any], out: Path, store: Path) -> tuple[str, str]:
@@ -217,6 +223,7 @@ def ahead(notebooks: Sequence[Path], parameters: Mapping[str, str], *, store: Pa
 
     data_dir, specs = parameters.get("data_dir"), list[Any]()
     with environment(SUNGEN_STORE=str(store), **TIDY):
+        execution.warm_up()
         for notebook in notebooks:
             with suppress(Exception):  # the notebook will say so itself
                 specs += plan.planned(notebook, parameters, anywhere=False)
