@@ -181,7 +181,7 @@ plans = [plan.planned(one, {"profile": "tiny"}, anywhere=False) for one in noteb
 # A worker keeps the texts of the last few sets that it has read.
 execution.execute(sorted((spec for specs in plans for spec in specs), key=plan.task), progress=None)'
     step records "$python" -m sungen_lib unpack tables/embedded
-    step notebooks "$python" -m pytest -q -n 2 --dist loadfile --timeout=1800 --nbval-lax --nbval-current-env \
+    step notebooks env OMP_NUM_THREADS=1 "$python" -m pytest -q -n 2 --dist loadfile --timeout=1800 --nbval-lax --nbval-current-env \
         --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 fi
 printf '\n%s' "$summary"
