@@ -130,6 +130,10 @@ class Experiment:
             return TAMS[tam]
         return plms.title(path) + (" (frozen)" if tam == "frozen" else "")
 
+    def suffixes(self) -> dict[str, str]:
+        """The LSTM and, at real profiles, a head on a frozen encoder, each with what the names of its rows end in."""
+        return {"lstm": ""} | ({} if self.profile.demo else {"frozen": f", {self.title('frozen')}"})
+
     def grid(self, rows: Mapping[str, tuple[MakeRun, Sequence[int]]]) -> Grid:
         """Every row of a table on every task, with the row's seeds, as specs; what cannot run, with its reason."""
         return results.grid(rows, self.tasks)
@@ -182,7 +186,7 @@ class Experiment:
         reasons = {cell: reason.replace(self.data_dir or "DIR", "DIR") for cell, reason in (not_run or {}).items()}
         table = tidying.tidy(self.name, cells, reasons)
         claims = verdicts.check(self.name, cells, rows=rows)
-        frozen = self._claims_of_the_frozen_encoder(cells)
+        frozen = self._claims_of_the_frozen_encoder(cells, rows or {})
         claims = pd.concat([claims, frozen], ignore_index=True) if len(frozen) else claims  # pandas warns of empty ones
         tables.write(
             self.name,
@@ -195,12 +199,13 @@ class Experiment:
         )
         return tables.show(table, title=title, profile=profile), tables.show_claims(claims, profile=profile)
 
-    def _claims_of_the_frozen_encoder(self, cells: Sequence[Cell]) -> pd.DataFrame:
+    def _claims_of_the_frozen_encoder(self, cells: Sequence[Cell], rows: Mapping[str, str]) -> pd.DataFrame:
         """The paper's claims about the LSTM, tested on the frozen encoder's rows and, with them, on prompting."""
         title = self.title("frozen")
         frozen = [cell for cell in cells if title in cell.row or cell.row == "Prompting"]
-        rows = {cell.row.replace(f", {title}", "").replace(title, TAMS["lstm"]): cell.row for cell in frozen}
-        claims = verdicts.check(self.name, frozen, rows=rows)
+        ours = {cell.row.replace(f", {title}", "").replace(title, TAMS["lstm"]): cell.row for cell in frozen}
+        ours |= {row: ours[name] for row, name in rows.items() if name in ours}
+        claims = verdicts.check(self.name, frozen, rows=ours)
         claims = claims[~claims.verdict.str.startswith("not run")]
         return claims.assign(claim=claims.claim + FROZEN)
 
