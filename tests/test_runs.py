@@ -201,6 +201,39 @@ def test_rows_name_the_encoder_that_ran(encoder: str | None, title: str) -> None
     assert (one.title("lstm"), one.title("frozen")) == ("LSTM", "MiniLM-L6 (frozen)")
 
 
+def test_claims_of_table_4_find_the_frozen_encoder_s_sizes(tmp_path: Path) -> None:
+    one, items = replace(experiment(out=str(tmp_path)), name="table04"), np.arange(1000)
+    rates = {"SunGen 2k of 10k": 500, "ZeroGen 2k": 500, "SunGen 2k of 10k, MiniLM-L6 (frozen)": 900}
+    rates |= {"ZeroGen 2k, MiniLM-L6 (frozen)": 800, "ZeroGen 10k, MiniLM-L6 (frozen)": 850}
+    cells = [
+        Cell(row, "imdb", "demo", (1, 2, 3), (right / 10,) * 3, np.stack([items < right] * 3))
+        for row, right in rates.items()
+    ]
+    one.publish(cells, {}, title="made up", rows=numbers.rows_at(10_000))
+    claims = json.loads((tmp_path / "tiny" / "table04.json").read_text())["claims"]
+    ours = {claim["text"]: claim["ours"] for claim in claims if claim["seeds"] and "MiniLM" in claim["text"]}
+    assert list(ours.values()) == [pytest.approx(10), pytest.approx(5)]  # ZeroGen at that size, and on the whole pool
+    assert all(text.count("MiniLM") == 2 for text in ours)
+
+
+@pytest.mark.parametrize(("profile", "tams"), [("embedded", ["lstm"]), ("small", ["lstm", "frozen"])])
+def test_rows_of_the_frozen_encoder_are_there_on_real_texts(profile: str, tams: list[str], tmp_path: Path) -> None:
+    parameters = {"profile": profile, "data_dir": str(tmp_path) if profile == "small" else None}
+    suffixes = Experiment.from_parameters("t", parameters, tasks=["imdb"]).suffixes()
+    assert list(suffixes) == tams
+    assert list(suffixes.values()) == ["", ", MiniLM-L6 (frozen)"][: len(tams)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "seeds"), [(None, [7], (7,)), ([2, 3], [7], (2, 3)), (None, None, (1, 2))]
+)
+def test_seeds_are_those_asked_for_else_the_notebook_s_else_the_profile_s(
+    asked: list[int] | None, default: list[int] | None, seeds: tuple[int, ...]
+) -> None:
+    one = Experiment.from_parameters("t", {"profile": "tiny", "seeds": asked}, tasks=["imdb"], seeds=default)
+    assert one.seeds("lstm") == seeds
+
+
 def test_claims_about_the_lstm_are_tested_on_the_frozen_encoder_and_against_prompting(tmp_path: Path) -> None:
     one, items = experiment(out=str(tmp_path)), np.arange(1000)
     rates = {"SunGen MiniLM-L6 (frozen)": 900, "ZeroGen MiniLM-L6 (frozen)": 800, "Prompting": 600}

@@ -286,6 +286,29 @@ assert os.getcwd() == {str(world.notebooks)!r} and os.environ["TQDM_DISABLE"] ==
     assert dict(os.environ) == before
 
 
+def test_what_a_notebook_leaves_for_its_end_still_happens(world: World) -> None:
+    """A kernel ends without clearing away its modules, but not before the handlers that cells have registered."""
+    left = """
+import atexit, pathlib
+atexit.register(pathlib.Path({!r}).write_text, "done")
+print("last words")
+"""
+    write_notebook(world.notebook, left.format(str(world.root / "left")))
+    assert world.run() == 0
+    assert (world.root / "left").read_text() == "done"
+    assert "last words" in (world.store / "executed" / "embedded" / world.notebook.name).read_text()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_two_at_a_time_have_a_thread_each(world: World, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    told = "import os, pathlib; pathlib.Path({!r}).write_text(os.environ.get('OMP_NUM_THREADS', 'all'))"
+    for name in ("a", "b")[:number]:
+        write_notebook(world.notebooks / f"table01_{name}.ipynb", told.format(str(world.root / name)))
+    assert world.run() == 0
+    assert {(world.root / name).read_text() for name in ("a", "b")[:number]} == {"all" if number == 1 else "1"}
+
+
 def test_refresh_leaves_results_and_no_traces(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     bad = world.notebooks / "00_bad.ipynb"
     write_notebook(world.notebook, "profile")
