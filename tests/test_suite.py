@@ -287,11 +287,11 @@ assert os.getcwd() == {str(world.notebooks)!r} and os.environ["TQDM_DISABLE"] ==
 
 
 def test_what_a_notebook_leaves_for_its_end_still_happens(world: World) -> None:
-    """A kernel ends without clearing away its modules, but not before the handlers that cells have registered."""
+    """A kernel ends without clearing away its modules, but not before what cells have registered with atexit."""
     left = """
 import atexit, pathlib
 atexit.register(pathlib.Path({!r}).write_text, "done")
-print("last words")
+print("last", "words")
 """
     write_notebook(world.notebook, left.format(str(world.root / "left")))
     assert world.run() == 0

@@ -171,7 +171,7 @@ def poolable() -> bool:
 
 
 def warm_up() -> None:
-    """Start the server that ``processes`` forks from: it imports beside the caller, who has something else to do."""
+    """Start the server that ``processes`` forks from, so that it imports torch while the caller plans runs."""
     if poolable():
         from multiprocessing import forkserver  # Windows has none
 

@@ -58,8 +58,8 @@ class Experiment:
         seeds: Sequence[int] | None = None,
         **extras: Any,
     ) -> Experiment:
-        """Check the parameters in a notebook's ``globals()``. ``tasks``, ``tams`` and ``seeds`` are the defaults for
-        ``None``, and ``seeds=None`` the profile's.
+        """Check the parameters in a notebook's ``globals()``. ``tasks``, ``tams`` and ``seeds`` replace parameters that
+        are ``None``; without ``seeds`` the profile's are used.
 
         ``extras``: the types of the notebook's further parameters (``parameters.PositiveInteger`` and the like). Raises
         ``ParameterError``, one sentence, before anything is computed or written.
@@ -131,7 +131,9 @@ class Experiment:
         return plms.title(path) + (" (frozen)" if tam == "frozen" else "")
 
     def suffixes(self) -> dict[str, str]:
-        """The LSTM and, at real profiles, a head on a frozen encoder, each with what the names of its rows end in."""
+        """The TAMs of a table about the paper's LSTM, each with what the names of its rows end in: the LSTM and, at
+        real profiles, a head on a frozen encoder.
+        """
         return {"lstm": ""} | ({} if self.profile.demo else {"frozen": f", {self.title('frozen')}"})
 
     def grid(self, rows: Mapping[str, tuple[MakeRun, Sequence[int]]]) -> Grid:
@@ -200,10 +202,14 @@ class Experiment:
         return tables.show(table, title=title, profile=profile), tables.show_claims(claims, profile=profile)
 
     def _claims_of_the_frozen_encoder(self, cells: Sequence[Cell], rows: Mapping[str, str]) -> pd.DataFrame:
-        """The paper's claims about the LSTM, tested on the frozen encoder's rows and, with them, on prompting."""
+        """The paper's claims about the LSTM, tested on the frozen encoder's rows and, with them, on prompting.
+
+        ``rows``: as in ``publish``, for the LSTM's rows.
+        """
         title = self.title("frozen")
         frozen = [cell for cell in cells if title in cell.row or cell.row == "Prompting"]
         ours = {cell.row.replace(f", {title}", "").replace(title, TAMS["lstm"]): cell.row for cell in frozen}
+        # The paper's rows last, over ours of the same name: "ZeroGen 10k" is 1 % of its pool, and all of ours.
         ours |= {row: ours[name] for row, name in rows.items() if name in ours}
         claims = verdicts.check(self.name, frozen, rows=ours)
         claims = claims[~claims.verdict.str.startswith("not run")]

@@ -142,7 +142,7 @@ def _draw_contours(panel: Any, values: np.ndarray, *, span: float) -> Any:
 
 
 def _short() -> ScalarFormatter:
-    """Labels that do not run into each other: those below 0.01 share a power of ten."""
+    """Tick labels that do not overlap: if the largest is below 0.1 or at least 10,000, they share a power of ten."""
     formatter = ScalarFormatter(useMathText=True)
     formatter.set_powerlimits((-2, 4))
     return formatter

@@ -19,9 +19,10 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 TABLES = REPOSITORY / "tables"
 TIDY = {"PYTHONWARNINGS": "ignore:resource_tracker"}  # which cleans up after stopped processes, and says so
 SCOREBOARD = "scoreboard"  # the notebook that reads the others' results, so runs last
-KERNEL = (  # what a kernel runs before the first cell
+KERNEL_STARTUP = (  # before the first cell
     "__import__('logging').getLogger('asyncio').setLevel('CRITICAL')",  # on our stderr, and noise on Ctrl-C
-    # It ends without clearing away all that torch and the others have made, which would take a second.
+    # Clearing away all that torch and the others have made would take a second. What cells register with atexit still
+    # runs at the end; weakref finalizers and the flushing of files left open do not.
     "__import__('atexit').register(__import__('os')._exit, 0)",
 )
 
@@ -69,7 +70,7 @@ def execute(notebook: Path, copy: Path, parameters: Mapping[str, Any], *, store:
                 execution_timeout=None,
                 extra_arguments=[
                     "--IPKernelApp.log_level=CRITICAL",  # its log is a warning about encryption each time
-                    f"--IPKernelApp.exec_lines={'; '.join(KERNEL)}",
+                    f"--IPKernelApp.exec_lines={'; '.join(KERNEL_STARTUP)}",
                 ],
             )
     except Exception as error:  # whatever it is, the other notebooks still get their turn

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -96,8 +97,9 @@ def _side_by_side(turn: Turn, notebooks: Sequence[Path]) -> Iterator[dict[Path, 
 
 
 def _on_one_thread(turn: Turn, notebook: Path) -> tuple[str, str]:
-    """Two kernels with a thread for every core would mostly wait for each other."""
-    with environment(OMP_NUM_THREADS="1"):
+    """``turn`` with one thread in its kernel, unless the user asks for more: two kernels with a thread for every core
+    slow each other down. What cells train can so differ in its last bits from a run of that notebook alone."""
+    with environment(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")):
         return turn(notebook)
 
 
