@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = "table11"  # texts, weights, runs, a table
 AND_A_FIGURE = "table11,figure03"  # that shares its texts and weights
+SENTENCE = "interrupted; finished runs are kept, and the same command continues from them"
 pytestmark = pytest.mark.timeout(900)  # the first run_all.sh may install an environment
 
 
@@ -93,13 +94,11 @@ def both_share_the_work(folder: Path, reference: Path) -> None:
 
 
 def test_a_suite_stopped_again_and_again_goes_on_twice_at_once_and_ends_the_same(tmp_path: Path) -> None:
-    """Killed, interrupted and terminated among its runs; then two at once share what is left."""
+    """Killed and interrupted among its runs; then two at once share what is left."""
     reference, folder = tmp_path / "undisturbed", tmp_path / "disturbed"
     run(reference)
-    sentence = "interrupted; finished runs are kept, and the same command continues from them"
     assert stop(folder, signal.SIGKILL) == (-signal.SIGKILL, "")
-    assert stop(folder, signal.SIGINT) == (130, sentence)
-    assert stop(folder, signal.SIGTERM) == (143, sentence)
+    assert stop(folder, signal.SIGINT) == (130, SENTENCE)
     finished = records(folder)
     assert finished and set(finished) < set(records(reference))
     both_share_the_work(folder, reference)
@@ -111,6 +110,11 @@ def goes_on_and_ends_the_same(folder: Path, reference: Path) -> None:
     finished = records(folder)
     run(folder, AND_A_FIGURE)
     ended_the_same(folder, finished, reference)
+
+
+@pytest.mark.heavy
+def test_a_terminated_suite_says_what_an_interrupted_one_says(tmp_path: Path) -> None:
+    assert stop(tmp_path, signal.SIGTERM) == (143, SENTENCE)
 
 
 @pytest.mark.heavy
