@@ -216,6 +216,15 @@ def test_a_plm_trained_anew_makes_new_specs(monkeypatch: pytest.MonkeyPatch) -> 
 # --- what is planned and what came of it ------------------------------------------------------------------------------
 
 
+def test_supervised_runs_may_have_fewer_seeds(store: Path) -> None:
+    table = notebooks.NOTEBOOKS / "table01_main_results.ipynb"
+    asked = {"profile": "tiny", "tasks": ["imdb"], "tams": ["lstm"], "seeds": [1, 2]}
+    for more, expected in (({}, [1, 2]), ({"supervised_seeds": [2]}, [2])):
+        runs = [spec for spec in plan.planned(table, asked | more) if isinstance(spec, Run)]
+        assert [run.seed for run in runs if run.method == "supervised"] == expected
+        assert [run.seed for run in runs if run.method == "sungen"] == [1, 2]
+
+
 def test_a_dry_run_lists_the_paper_and_computes_nothing(store: Path, capsys: pytest.CaptureFixture) -> None:
     plan.show(notebooks.select(notebooks.NOTEBOOKS, ["table01", "table11"]), {"profile": "paper", "data_dir": None})
     printed = capsys.readouterr().out
