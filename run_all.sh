@@ -182,11 +182,11 @@ plans = [plan.planned(one, {"profile": "tiny"}, anywhere=False) for one in noteb
 execution.execute(sorted((spec for specs in plans for spec in specs), key=plan.task), progress=None)'
     step records "$python" -m sungen_lib unpack tables/embedded
     # Kernels that start and end as those of the suite do, two at a time, with a thread each.
-    IPYTHONDIR=$SUNGEN_STORE/ipython
+    export OMP_NUM_THREADS=1 IPYTHONDIR=$SUNGEN_STORE/ipython
     mkdir -p "$IPYTHONDIR/profile_default"
     "$python" -c 'from sungen_lib.lab import notebooks
 print("c.IPKernelApp.exec_lines =", [*notebooks.KERNEL_STARTUP])' >"$IPYTHONDIR/profile_default/ipython_kernel_config.py"
-    step notebooks env OMP_NUM_THREADS=1 IPYTHONDIR="$IPYTHONDIR" "$python" -m pytest -q -n 2 --dist loadfile --timeout=1800 --nbval-lax --nbval-current-env \
+    step notebooks "$python" -m pytest -q -n 2 --dist loadfile --timeout=1800 --nbval-lax --nbval-current-env \
         --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 fi
 printf '\n%s' "$summary"

@@ -201,14 +201,17 @@ def test_rows_name_the_encoder_that_ran(encoder: str | None, title: str) -> None
     assert (one.title("lstm"), one.title("frozen")) == ("LSTM", "MiniLM-L6 (frozen)")
 
 
+def made_up(row: str, right: int, seeds: tuple[int | None, ...] = (1, 2, 3)) -> Cell:
+    """A cell for IMDb with the first ``right`` of 1,000 items right in every seed."""
+    correct = np.stack([np.arange(1000) < right] * len(seeds))
+    return Cell(row, "imdb", "demo", seeds, (right / 10,) * len(seeds), correct)
+
+
 def test_claims_of_table_4_find_the_frozen_encoder_s_sizes(tmp_path: Path) -> None:
-    one, items = replace(experiment(out=str(tmp_path)), name="table04"), np.arange(1000)
+    one = replace(experiment(out=str(tmp_path)), name="table04")
     rates = {"SunGen 2k of 10k": 500, "ZeroGen 2k": 500, "SunGen 2k of 10k, MiniLM-L6 (frozen)": 900}
     rates |= {"ZeroGen 2k, MiniLM-L6 (frozen)": 800, "ZeroGen 10k, MiniLM-L6 (frozen)": 850}
-    cells = [
-        Cell(row, "imdb", "demo", (1, 2, 3), (right / 10,) * 3, np.stack([items < right] * 3))
-        for row, right in rates.items()
-    ]
+    cells = [made_up(row, right) for row, right in rates.items()]
     one.publish(cells, {}, title="made up", rows=numbers.rows_at(10_000))
     claims = json.loads((tmp_path / "tiny" / "table04.json").read_text())["claims"]
     ours = {claim["text"]: claim["ours"] for claim in claims if claim["seeds"] and "MiniLM" in claim["text"]}
@@ -235,13 +238,9 @@ def test_seeds_are_those_asked_for_else_the_notebook_s_else_the_profile_s(
 
 
 def test_claims_about_the_lstm_are_tested_on_the_frozen_encoder_and_against_prompting(tmp_path: Path) -> None:
-    one, items = experiment(out=str(tmp_path)), np.arange(1000)
-    rates = {"SunGen MiniLM-L6 (frozen)": 900, "ZeroGen MiniLM-L6 (frozen)": 800, "Prompting": 600}
-    cells = []
-    for row, right in rates.items():
-        seeds: tuple[int | None, ...] = (None,) if row == "Prompting" else (1, 2, 3)
-        values, correct = (right / 10,) * len(seeds), np.stack([items < right] * len(seeds))
-        cells.append(Cell(row, "imdb", "demo", seeds, values, correct))
+    one = experiment(out=str(tmp_path))
+    cells = [made_up("SunGen MiniLM-L6 (frozen)", 900), made_up("ZeroGen MiniLM-L6 (frozen)", 800)]
+    cells.append(made_up("Prompting", 600, seeds=(None,)))
     one.publish(cells, {}, title="made up")
     claims = json.loads((tmp_path / "tiny" / "table01.json").read_text())["claims"]
     tested = {claim["text"]: (claim["ours"], claim["verdict"]) for claim in claims if claim["seeds"]}

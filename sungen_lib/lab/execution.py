@@ -34,7 +34,6 @@ DOING: dict[type, str] = {
     Run: "training and testing",
 }
 Handle = TypeVar("Handle", bound=Hashable)  # identifies a started run
-PRELOADED = ["sungen_lib.lab.stages", "sungen_lib.embedded.plm"]  # torch and transformers, once for all workers
 
 
 def compute(spec: Spec, data_dir: str | None = None) -> Record:
@@ -171,20 +170,21 @@ def poolable() -> bool:
 
 
 def warm_up() -> None:
-    """Start the server that ``processes`` forks from, so that it imports torch while the caller plans runs."""
-    if poolable():
-        from multiprocessing import forkserver  # Windows has none
+    """Start the server that ``processes`` forks from, where the platform is ``poolable``. It imports torch and
+    transformers once for all workers, while the caller does something else.
+    """
+    from multiprocessing import forkserver  # Windows has none
 
-        multiprocessing.set_forkserver_preload(PRELOADED)
-        forkserver.ensure_running()
+    multiprocessing.set_forkserver_preload(["sungen_lib.lab.stages", "sungen_lib.embedded.plm"])
+    forkserver.ensure_running()
 
 
 @contextmanager
 def processes(number: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
     """A pool of ``number`` local processes, terminated if the block raises, and the number of training steps they have
     taken, a shared value."""
+    warm_up()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
     steps = context.Value("q", 0)
     with ProcessPoolExecutor(number, context, _begin, (str(store_root()), steps)) as pool:
         try:

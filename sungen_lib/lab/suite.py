@@ -225,7 +225,8 @@ def ahead(notebooks: Sequence[Path], parameters: Mapping[str, str], *, store: Pa
 
     data_dir, specs = parameters.get("data_dir"), list[Any]()
     with environment(SUNGEN_STORE=str(store), **TIDY):
-        execution.warm_up()
+        if execution.poolable():
+            execution.warm_up()
         for notebook in notebooks:
             with suppress(Exception):  # the notebook will say so itself
                 specs += plan.planned(notebook, parameters, anywhere=False)
