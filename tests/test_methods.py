@@ -26,6 +26,7 @@ from sungen_lib.lab.parameters import Classifiers
 from sungen_lib.lab.specs import LINEAR_MODEL, Gold, Run, Synthetic, identify
 from sungen_lib.lab.task_data import TaskData
 from sungen_lib.lab.text_sets import TextSets
+from sungen_lib.learn import LearnedWeights
 from sungen_lib.models import TamConfig
 from sungen_lib.seeds import derived_seed
 from sungen_lib.texts.examples import DataMissing, Examples
@@ -293,6 +294,26 @@ def test_the_oracle_learns_from_all_gold_rows_but_no_more_of_the_hub_than_the_pa
     monkeypatch.setattr(tfidf_logreg, "fit", lambda texts: None)
     TextSets(one, {}, None)._oracle("yelp")
     assert [spec.rows for spec in read] == [rows]
+
+
+def test_sungen_s_sets_of_texts_are_those_of_each_tam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Experiment.from_parameters("t", {"profile": "small", "data_dir": str(tmp_path)}, tasks=["imdb"])
+    monkeypatch.setattr(TaskData, "synthetic", lambda data, task: Synthetic(task, "gpt2-xl", "folder", 4, "f"))
+    pool = Examples.of(["a", "b", "c", "d"], [0, 1, 0, 1], ("no", "yes"))
+    monkeypatch.setattr(TextSets, "_load", lambda sets, spec: pool)
+    kept = {("lstm", 2): [1, 0, 0, 1], ("frozen", 1): [0, 1, 1, 0], ("frozen", 9): [0, 1, 1, 0]}
+    specs = {
+        one.methods.weights("imdb", tam, seed): np.array(weights, np.float32) for (tam, seed), weights in kept.items()
+    }
+    learned = {spec: LearnedWeights(weights, {}) for spec, weights in specs.items()}
+    sets, frozen = TextSets(one, learned, share=0.25), "SunGen, MiniLM-L6 (frozen)"
+    assert sets.names("Gold", "SunGen") == ["Gold", "SunGen", frozen]
+    assert sets.names("SunGen-Top") == ["SunGen-Top", "SunGen-Top, MiniLM-L6 (frozen)"]
+    assert sets.seeds("ZeroGen", "imdb") == tuple(range(1, 11))
+    assert (sets.seeds("SunGen", "imdb"), sets.seeds(frozen, "imdb")) == ((2,), (1, 9))
+    assert [set(texts) for texts in sets.texts("SunGen", "imdb")] == [{"a", "d"}]
+    assert [set(texts) for texts in sets.texts(frozen, "imdb")] == [{"b", "c"}, {"b", "c"}]
+    assert len(sets.texts("ZeroGen", "imdb")) == 10
 
 
 def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> None:

@@ -251,6 +251,16 @@ def test_claims_about_the_lstm_are_tested_on_the_frozen_encoder_and_against_prom
     }
 
 
+def test_claims_of_table_5_compare_the_frozen_encoder_s_selection_with_all_texts(tmp_path: Path) -> None:
+    one = replace(experiment(out=str(tmp_path)), name="table05")
+    raw, selected = made_up("Correctness ZeroGen", 700, seeds=(None,)), "Correctness SunGen, MiniLM-L6 (frozen)"
+    one.publish([raw, made_up(selected, 800)], {}, title="made up")
+    claims = json.loads((tmp_path / "tiny" / "table05.json").read_text())["claims"]
+    tested = {claim["text"]: claim["ours"] for claim in claims if claim["seeds"]}
+    text = "SunGen's selection is more often correct than ZeroGen's data, MiniLM-L6 (frozen)"
+    assert tested == {text: pytest.approx(10)}
+
+
 def test_tasks_that_share_their_texts_are_trained_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
     trainings, train = [], stages.epochs

@@ -25,7 +25,7 @@ from sungen_lib.lab.task_data import TaskData
 from sungen_lib.learn import LearnedWeights
 from sungen_lib.paper import verdicts
 from sungen_lib.paper.cells import Cell
-from sungen_lib.paper.claims import FROZEN
+from sungen_lib.paper.claims import FROZEN, WITHOUT_TAM
 from sungen_lib.texts import plms
 from sungen_lib.texts import tasks as known_tasks
 
@@ -202,18 +202,19 @@ class Experiment:
         return tables.show(table, title=title, profile=profile), tables.show_claims(claims, profile=profile)
 
     def _claims_of_the_frozen_encoder(self, cells: Sequence[Cell], rows: Mapping[str, str]) -> pd.DataFrame:
-        """The paper's claims about the LSTM, tested on the frozen encoder's rows and, with them, on prompting.
+        """The paper's claims about the LSTM, tested on the frozen encoder's rows and those without a TAM.
 
         ``rows``: as in ``publish``, for the LSTM's rows.
         """
         title = self.title("frozen")
-        frozen = [cell for cell in cells if title in cell.row or cell.row == "Prompting"]
+        frozen = [cell for cell in cells if title in cell.row or cell.row in WITHOUT_TAM]
         ours = {cell.row.replace(f", {title}", "").replace(title, TAMS["lstm"]): cell.row for cell in frozen}
         # The paper's rows last, over ours of the same name: "ZeroGen 10k" is 1 % of its pool, and all of ours.
         ours |= {row: ours[name] for row, name in rows.items() if name in ours}
         claims = verdicts.check(self.name, frozen, rows=ours)
         claims = claims[~claims.verdict.str.startswith("not run")]
-        return claims.assign(claim=claims.claim + FROZEN)
+        named = claims.text.where(claims.text.str.contains(title, regex=False), claims.text + f", {title}")
+        return claims.assign(claim=claims.claim + FROZEN, text=named)
 
     def publish_figure(self, figure: Figure, records: Mapping[Spec, Record]) -> None:
         """Write the figure under ``out``."""

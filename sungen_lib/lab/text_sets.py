@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -19,14 +19,17 @@ from sungen_lib.texts import tasks
 from sungen_lib.texts.examples import DataMissing, Examples
 
 Oracle = Callable[[Examples], np.ndarray]
+RAW = ("Gold", "ZeroGen")
+SELECTED = ("SunGen", "SunGen-Top", "SunGen-Bottom")
 
 
 @dataclass(frozen=True, eq=False)
 class TextSets:
     """The sets "Gold", "ZeroGen", "SunGen", "SunGen-Top" and "SunGen-Bottom" of each task.
 
-    ``learned``: the LSTM's weights, those that have not diverged. ``share`` of the pool is an end; ``None``: 1 %, but
-    at least 50 texts. A set that cannot be had raises ``DataMissing``.
+    SunGen's three are there for each TAM of ``experiment.suffixes()``, which their names end in. ``learned``: the TAMs'
+    weights, those that have not diverged. ``share`` of the pool is an end; ``None``: 1 %, but at least 50 texts. A set
+    that cannot be had raises ``DataMissing``.
     """
 
     experiment: Experiment
@@ -35,9 +38,17 @@ class TextSets:
     _judged: dict[Data, np.ndarray] = field(default_factory=dict)
     _oracles: dict[str, Oracle] = field(default_factory=dict)
 
+    def names(self, *kinds: str) -> list[str]:
+        """The sets of these kinds: SunGen's once for each TAM, whose suffix is part of the name."""
+        raw = [kind for kind in kinds if kind in RAW]
+        return raw + [name for name, (kind, _) in self._selected.items() if kind in kinds]
+
     def seeds(self, name: str, task: str) -> tuple[int, ...]:
-        """The seeds that a set has samples of: all of them, of SunGen's those with weights."""
-        return tuple(seed for seed in self.experiment.seeds("lstm") if "SunGen" not in name or self._has(task, seed))
+        """The seeds that a set has samples of: those of every TAM, of SunGen's those with weights."""
+        if name in RAW:
+            return tuple(sorted({seed for tam in self.experiment.suffixes() for seed in self.experiment.seeds(tam)}))
+        _, tam = self._selected[name]
+        return tuple(seed for seed in self.experiment.seeds(tam) if self._spec(task, tam, seed) in self.learned)
 
     def texts(self, name: str, task: str) -> list[tuple[str, ...]]:
         """The texts of a set, one tuple a seed."""
@@ -53,13 +64,14 @@ class TextSets:
         pool, budget = self._load(self.experiment.data.synthetic(task)), self.experiment.profile.budget
         if name == "ZeroGen":
             return [np.arange(len(pool))[:budget]]
-        weights = {seed: self.learned[self._spec(task, seed)].weights for seed in self.seeds(name, task)}
+        kind, tam = self._selected[name]
+        weights = {seed: self.learned[self._spec(task, tam, seed)].weights for seed in self.seeds(name, task)}
         if not weights:
             raise DataMissing("the weights of every seed have diverged")
-        if name == "SunGen":
+        if kind == "SunGen":
             size = budget or len(pool) // 2
             return [bernoulli_subset(w, size, seed=seed) for seed, w in weights.items()]
-        end = {"SunGen-Top": subset.top, "SunGen-Bottom": subset.bottom}[name]
+        end = {"SunGen-Top": subset.top, "SunGen-Bottom": subset.bottom}[kind]
         return [end(w, quality.group_size(len(pool), self.share)) for w in weights.values()]
 
     def confirmed(self, name: str, task: str) -> np.ndarray:
@@ -87,11 +99,14 @@ class TextSets:
             return partial(tfidf_logreg.predict, tfidf_logreg.fit(self._load(gold)))
         raise DataMissing("needs a fine-tuned RoBERTa-large: name one in oracles")
 
-    def _has(self, task: str, seed: int) -> bool:
-        return self._spec(task, seed) in self.learned
+    @cached_property
+    def _selected(self) -> dict[str, tuple[str, str]]:
+        """SunGen's sets by name: the kind of set, and the TAM that learned the weights."""
+        suffixes = self.experiment.suffixes()
+        return {kind + suffix: (kind, tam) for tam, suffix in suffixes.items() for kind in SELECTED}
 
-    def _spec(self, task: str, seed: int) -> Weights:
-        return self.experiment.methods.weights(task, "lstm", seed)
+    def _spec(self, task: str, tam: str, seed: int) -> Weights:
+        return self.experiment.methods.weights(task, tam, seed)
 
     def _load(self, spec: Data) -> Examples:
         return sources.load(spec, self.experiment.data_dir)
