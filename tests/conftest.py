@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: a test never waits for the hub
 
@@ -13,15 +14,14 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Punctuation, Sequence, WhitespaceSplit
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from sungen_lib.encode import Encoded, Vocabulary, encode
 from sungen_lib.lab.specs import Spec
 from sungen_lib.lab.store import Record
 from sungen_lib.texts.examples import Examples
+
+if TYPE_CHECKING:  # pytest waits for this file before it starts its workers, and transformers' models take five seconds
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 settings.register_profile("suite", deadline=None)  # a busy machine is not a failure
 settings.load_profile("suite")
@@ -68,6 +68,11 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """A word-level tokenizer; quotation marks, colons and the like are words of their own."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Punctuation, Sequence, WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
     prompt_words = "The movie review in negative positive sentiment for is Movie Sentence Information Question"
     words = ["<unk>", "<end>", '"', '."', ".", ":", "<C>", *prompt_words.split(), *KEYWORDS, *FILLER]
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
@@ -78,6 +83,8 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(scope="session")
 def tiny_plm(tiny_tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
     """A random GPT-2; its weights are large enough that what it writes depends on what it read."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
     config = GPT2Config(
         vocab_size=len(tiny_tokenizer),
         n_positions=96,

@@ -120,6 +120,14 @@ def page(browser: Browser) -> Iterator[Page]:
     page.close()
 
 
+def with_parameters(name: str, line: str) -> nbformat.NotebookNode:
+    """A notebook of the suite with a line more in the cell of its parameters."""
+    notebook = nbformat.read(notebooks.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
+    parameters.source += f"\n{line}"
+    return notebook
+
+
 def run_all(page: Page, lab: Lab, notebook: nbformat.NotebookNode, name: str) -> None:
     """Open a copy of ``notebook``, run all its cells from the menu, wait until the last has run.
 
@@ -165,10 +173,7 @@ def assert_clean(page: Page) -> None:
 
 @pytest.mark.parametrize("profile", ["tiny", pytest.param("embedded", marks=pytest.mark.heavy)])
 def test_the_quickstart_runs_and_shows_its_tables_and_its_figure(profile: str, lab: Lab, page: Page) -> None:
-    quickstart = nbformat.read(notebooks.NOTEBOOKS / "00_quickstart.ipynb", as_version=4)
-    (parameters,) = (cell for cell in quickstart.cells if "parameters" in cell.metadata.get("tags", ()))
-    parameters.source += f'\nprofile = "{profile}"'
-    run_all(page, lab, quickstart, "quickstart")
+    run_all(page, lab, with_parameters("00_quickstart", f'profile = "{profile}"'), "quickstart")
     picture(page, "quickstart")
     assert_clean(page)
     tables = page.locator(".jp-OutputArea-output table")
@@ -194,12 +199,12 @@ def test_a_moved_slider_reaches_the_kernel_and_its_answer_the_page(lab: Lab, pag
 
 
 def test_the_explorer_of_your_data_answers_a_slider(lab: Lab, page: Page) -> None:
-    run_all(page, lab, nbformat.read(notebooks.NOTEBOOKS / "your_data.ipynb", as_version=4), "your_data")
+    run_all(page, lab, with_parameters("your_data", "iterations = 2"), "your_data")
     expect(page.get_by_text("1,000 of 1,000 texts; page 1 of 100", exact=True)).to_be_visible()
     assert page.locator(".widget-dropdown select").evaluate("menu => menu.selectedIndex") == 0, "shown empty"
     lowest = page.get_by_role("slider").first
-    for _ in range(10):
-        lowest.press("ArrowRight")
+    for _ in range(11):
+        lowest.press("PageUp")  # five steps: to 0.55
     fewer = page.get_by_text(re.compile(r"^\d+ of 1,000 texts; page 1 of \d\d$"))
     expect(fewer).to_be_visible()
     picture(page, "your_data")

@@ -1,11 +1,13 @@
-"""Runs on a Ray cluster of three nodes, one of which is lost on the way: the same results, each computed once."""
+"""Runs on a Ray cluster, where a worker dies or a node is lost on the way: the same results, each computed once."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import lines
@@ -18,65 +20,86 @@ from sungen_lib.models import TamConfig
 from sungen_lib.texts.writer import Sampling
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+
 TABLE = "table11_one_level"
 
 
 @pytest.fixture
-def nodes() -> Iterator[tuple[object, list[object]]]:
-    """Three nodes of one core on this machine; the first holds Ray's own bookkeeping."""
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "memory": 4 * cluster.GIB})
-    others = [made.add_node(num_cpus=1, memory=4 * cluster.GIB) for _ in range(2)]
-    yield made, others
+def made() -> Iterator[Any]:
+    """A cluster of one node with one core, on this machine."""
+    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "memory": 4 * cluster.GIB})
+    yield made
     ray.shutdown()
     made.shutdown()
 
 
-@pytest.mark.timeout(900)  # on a busy machine three nodes and a serial run after them take minutes
-def test_a_table_survives_the_loss_of_a_node(
-    nodes: tuple[object, list[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, others = nodes
-    serial, shared, attempts = tmp_path / "serial", tmp_path / "shared", tmp_path / "attempts"
-    lost = others[0].node_id  # type: ignore[attr-defined]
+def attempts_at(log: Path) -> dict[str, list[str]]:
+    """The nodes on which each run was begun, in order."""
+    places: dict[str, list[str]] = {}
+    for line in log.read_text().splitlines():
+        run, node = line.split()
+        places.setdefault(run, []).append(node)
+    return places
+
+
+def computed_on(
+    made: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, lost: str | None = None
+) -> dict[str, list[str]]:
+    """Compute a table's runs on the cluster and alone, compare, and return the attempts at each of them.
+
+    On the node called ``lost`` no run gets on. Without one, the worker that begins the first run dies.
+    """
+    shared, log = folder / "shared", folder / "attempts"
     specs = plan.planned(notebooks.NOTEBOOKS / f"{TABLE}.ipynb", {"profile": "tiny"}, anywhere=False)
     monkeypatch.setenv("SUNGEN_STORE", str(shared))
 
     def noted(spec: Spec, data_dir: str | None = None) -> Record:
-        """``execution.compute``, on a worker, with a line about each attempt; on the node to be lost none gets on."""
-        node = ray.get_runtime_context().get_node_id()
-        with attempts.open("a") as log:
-            log.write(f"{identify(spec)} {node}\n")
+        """``execution.compute``, on a worker, with a line about each attempt."""
+        node, first = ray.get_runtime_context().get_node_id(), not log.exists()
+        with log.open("a") as attempts:
+            attempts.write(f"{identify(spec)} {node}\n")
         if node == lost:
             time.sleep(600)
+        if lost is None and first:
+            os._exit(1)
         return execution.compute(spec, data_dir)
 
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "compute", noted)
+        records = cluster.execute_on(made.address, specs, progress=None)
+    assert set(records) == set(specs) and len(list(shared.glob("*/*/record.json"))) == len(specs)
+    monkeypatch.setenv("SUNGEN_STORE", str(folder / "serial"))
+    assert lines(execution.execute(specs, jobs=1, progress=None)) == lines(records)
+    return attempts_at(log)
+
+
+@pytest.mark.timeout(900)  # on a busy machine a node and a serial run after it take minutes
+def test_a_run_whose_worker_died_is_computed_again(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *others = map(len, computed_on(made, tmp_path, monkeypatch).values())
+    assert first == 2 and set(others) == {1}
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_a_run_whose_node_was_lost_is_computed_elsewhere(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = made.add_node(num_cpus=1, memory=4 * cluster.GIB)
+    lost, log = other.node_id, tmp_path / "attempts"
+
     def lose() -> None:
-        while not attempts.exists() or lost not in attempts.read_text():
+        while not log.exists() or lost not in log.read_text():
             time.sleep(0.1)
         time.sleep(1)
-        made.remove_node(others[0], allow_graceful=False)  # type: ignore[attr-defined]
+        made.remove_node(other, allow_graceful=False)
 
     loss = threading.Thread(target=lose, daemon=True)
     loss.start()
-    with monkeypatch.context() as patch:
-        patch.setattr(execution, "compute", noted)
-        records = cluster.execute_on(made.address, specs, progress=None)  # type: ignore[attr-defined]
+    places = computed_on(made, tmp_path, monkeypatch, lost)
     loss.join()
-    places: dict[str, list[str]] = {}
-    for line in attempts.read_text().splitlines():
-        places.setdefault(line.split()[0], []).append(line.split()[1])
     cut = [tried for tried in places.values() if lost in tried]
-    assert cut and all(len(tried) > 1 and tried[-1] != lost for tried in cut)  # a lost run is tried again elsewhere
-    assert set(records) == set(specs) and len(list(shared.glob("*/*/record.json"))) == len(specs)
-    written = {path: path.stat().st_mtime_ns for path in shared.glob("*/*/record.json")}
-    assert command_line.main(["run", "--profile", "tiny", "--only", TABLE, "--out", str(tmp_path / "out")]) == 0
-    assert (tmp_path / "out" / "tiny" / "table11.csv").exists()
-    assert written == {path: path.stat().st_mtime_ns for path in shared.glob("*/*/record.json")}  # found, not repeated
-    monkeypatch.setenv("SUNGEN_STORE", str(serial))
-    alone = execution.execute(specs, jobs=1, progress=None)
-    assert lines(alone) == lines(records)
+    assert cut and all(len(tried) > 1 and tried[-1] != lost for tried in cut)
 
 
 def test_needs() -> None:

@@ -93,12 +93,11 @@ def both_share_the_work(folder: Path, reference: Path) -> None:
     assert len(copies) == 1 and all(cell["execution_count"] for c in copies for cell in c["cells"] if "outputs" in cell)
 
 
-def test_a_suite_stopped_again_and_again_goes_on_twice_at_once_and_ends_the_same(tmp_path: Path) -> None:
-    """Killed and interrupted among its runs; then two at once share what is left."""
+def test_a_killed_suite_goes_on_twice_at_once_and_ends_the_same(tmp_path: Path) -> None:
+    """Killed among its runs; then two at once share what is left."""
     reference, folder = tmp_path / "undisturbed", tmp_path / "disturbed"
     run(reference)
     assert stop(folder, signal.SIGKILL) == (-signal.SIGKILL, "")
-    assert stop(folder, signal.SIGINT) == (130, SENTENCE)
     finished = records(folder)
     assert finished and set(finished) < set(records(reference))
     both_share_the_work(folder, reference)
@@ -113,8 +112,9 @@ def goes_on_and_ends_the_same(folder: Path, reference: Path) -> None:
 
 
 @pytest.mark.heavy
-def test_a_terminated_suite_says_what_an_interrupted_one_says(tmp_path: Path) -> None:
-    assert stop(tmp_path, signal.SIGTERM) == (143, SENTENCE)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_suite_stopped_among_its_runs_says_so(how: signal.Signals, tmp_path: Path) -> None:
+    assert stop(tmp_path, how) == (128 + how, SENTENCE)
 
 
 @pytest.mark.heavy
