@@ -121,7 +121,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def with_parameters(name: str, line: str) -> nbformat.NotebookNode:
-    """A notebook of the suite with a line more in the cell of its parameters."""
+    """A notebook of the suite with one more line in its parameters cell."""
     notebook = nbformat.read(notebooks.NOTEBOOKS / f"{name}.ipynb", as_version=4)
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
     parameters.source += f"\n{line}"
@@ -203,8 +203,8 @@ def test_the_explorer_of_your_data_answers_a_slider(lab: Lab, page: Page) -> Non
     expect(page.get_by_text("1,000 of 1,000 texts; page 1 of 100", exact=True)).to_be_visible()
     assert page.locator(".widget-dropdown select").evaluate("menu => menu.selectedIndex") == 0, "shown empty"
     lowest = page.get_by_role("slider").first
-    for _ in range(11):
-        lowest.press("PageUp")  # five steps: to 0.55
+    for _ in range(11):  # five steps of 0.01 each, to 0.55: two iterations leave the weights near 0.5
+        lowest.press("PageUp")
     fewer = page.get_by_text(re.compile(r"^\d+ of 1,000 texts; page 1 of \d\d$"))
     expect(fewer).to_be_visible()
     picture(page, "your_data")

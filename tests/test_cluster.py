@@ -20,18 +20,19 @@ from sungen_lib.models import TamConfig
 from sungen_lib.texts.writer import Sampling
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
-cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 TABLE = "table11_one_level"
 
 
 @pytest.fixture
-def made() -> Iterator[Any]:
+def ray_cluster() -> Iterator[Any]:
     """A cluster of one node with one core, on this machine."""
-    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "memory": 4 * cluster.GIB})
-    yield made
+    from ray.cluster_utils import Cluster
+
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "memory": 4 * cluster.GIB})
+    yield started
     ray.shutdown()
-    made.shutdown()
+    started.shutdown()
 
 
 def attempts_at(log: Path) -> dict[str, list[str]]:
@@ -43,12 +44,12 @@ def attempts_at(log: Path) -> dict[str, list[str]]:
     return places
 
 
-def computed_on(
-    made: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, lost: str | None = None
+def computed_there_and_alone(
+    ray_cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, lost: str | None = None
 ) -> dict[str, list[str]]:
     """Compute a table's runs on the cluster and alone, compare, and return the attempts at each of them.
 
-    On the node called ``lost`` no run gets on. Without one, the worker that begins the first run dies.
+    Runs on the node ``lost`` hang. If there is no such node, the worker that begins the first run dies.
     """
     shared, log = folder / "shared", folder / "attempts"
     specs = plan.planned(notebooks.NOTEBOOKS / f"{TABLE}.ipynb", {"profile": "tiny"}, anywhere=False)
@@ -67,36 +68,41 @@ def computed_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(execution, "compute", noted)
-        records = cluster.execute_on(made.address, specs, progress=None)
-    assert set(records) == set(specs) and len(list(shared.glob("*/*/record.json"))) == len(specs)
+        records = cluster.execute_on(ray_cluster.address, specs, progress=None)
+    written = {path: path.stat().st_mtime_ns for path in shared.glob("*/*/record.json")}
+    assert set(records) == set(specs) and len(written) == len(specs)
+    assert lines(execution.execute(specs, jobs=1, progress=None)) == lines(records)
+    assert written == {path: path.stat().st_mtime_ns for path in written}  # found, not repeated
     monkeypatch.setenv("SUNGEN_STORE", str(folder / "serial"))
     assert lines(execution.execute(specs, jobs=1, progress=None)) == lines(records)
     return attempts_at(log)
 
 
 @pytest.mark.timeout(900)  # on a busy machine a node and a serial run after it take minutes
-def test_a_run_whose_worker_died_is_computed_again(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, *others = map(len, computed_on(made, tmp_path, monkeypatch).values())
+def test_a_run_whose_worker_died_is_computed_again(
+    ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = map(len, computed_there_and_alone(ray_cluster, tmp_path, monkeypatch).values())
     assert first == 2 and set(others) == {1}
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(900)
 def test_a_run_whose_node_was_lost_is_computed_elsewhere(
-    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = made.add_node(num_cpus=1, memory=4 * cluster.GIB)
+    other = ray_cluster.add_node(num_cpus=1, memory=4 * cluster.GIB)
     lost, log = other.node_id, tmp_path / "attempts"
 
     def lose() -> None:
         while not log.exists() or lost not in log.read_text():
             time.sleep(0.1)
         time.sleep(1)
-        made.remove_node(other, allow_graceful=False)
+        ray_cluster.remove_node(other, allow_graceful=False)
 
     loss = threading.Thread(target=lose, daemon=True)
     loss.start()
-    places = computed_on(made, tmp_path, monkeypatch, lost)
+    places = computed_there_and_alone(ray_cluster, tmp_path, monkeypatch, lost)
     loss.join()
     cut = [tried for tried in places.values() if lost in tried]
     assert cut and all(len(tried) > 1 and tried[-1] != lost for tried in cut)

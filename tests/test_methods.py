@@ -23,7 +23,7 @@ from sungen_lib.lab import notebooks, plan, profiles, scoreboard, sources, stage
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.methods import BASELINES, LINEAR
 from sungen_lib.lab.parameters import Classifiers
-from sungen_lib.lab.specs import LINEAR_MODEL, Gold, Run, Synthetic, identify
+from sungen_lib.lab.specs import LINEAR_MODEL, Gold, Run, Synthetic, Weights, identify
 from sungen_lib.lab.task_data import TaskData
 from sungen_lib.lab.text_sets import TextSets
 from sungen_lib.learn import LearnedWeights
@@ -226,6 +226,14 @@ def test_supervised_runs_may_have_fewer_seeds(store: Path) -> None:
         assert [run.seed for run in runs if run.method == "sungen"] == [1, 2]
 
 
+def test_mae_s_runs_may_have_fewer_seeds(store: Path) -> None:
+    table = notebooks.NOTEBOOKS / "table07_outer_objectives.ipynb"
+    asked = {"profile": "tiny", "tasks": ["imdb"], "seeds": [1, 2], "mae_seeds": [2]}
+    weights = [spec for spec in plan.planned(table, asked) if isinstance(spec, Weights)]
+    found = {loss: [spec.seed for spec in weights if spec.outer_loss == loss] for loss in ("ce", "rce", "mae")}
+    assert found == {"ce": [1, 2], "rce": [1, 2], "mae": [2]}
+
+
 def test_a_dry_run_lists_the_paper_and_computes_nothing(store: Path, capsys: pytest.CaptureFixture) -> None:
     plan.show(notebooks.select(notebooks.NOTEBOOKS, ["table01", "table11"]), {"profile": "paper", "data_dir": None})
     printed = capsys.readouterr().out
@@ -301,19 +309,23 @@ def test_sungen_s_sets_of_texts_are_those_of_each_tam(tmp_path: Path, monkeypatc
     monkeypatch.setattr(TaskData, "synthetic", lambda data, task: Synthetic(task, "gpt2-xl", "folder", 4, "f"))
     pool = Examples.of(["a", "b", "c", "d"], [0, 1, 0, 1], ("no", "yes"))
     monkeypatch.setattr(TextSets, "_load", lambda sets, spec: pool)
-    kept = {("lstm", 2): [1, 0, 0, 1], ("frozen", 1): [0, 1, 1, 0], ("frozen", 9): [0, 1, 1, 0]}
+    kept = {("lstm", 2): [1, 0, 0, 0.9], ("frozen", 1): [0.1, 1, 0.9, 0], ("frozen", 9): [0, 0.9, 1, 0.1]}
     specs = {
         one.methods.weights("imdb", tam, seed): np.array(weights, np.float32) for (tam, seed), weights in kept.items()
     }
     learned = {spec: LearnedWeights(weights, {}) for spec, weights in specs.items()}
     sets, frozen = TextSets(one, learned, share=0.25), "SunGen, MiniLM-L6 (frozen)"
-    assert sets.names("Gold", "SunGen") == ["Gold", "SunGen", frozen]
-    assert sets.names("SunGen-Top") == ["SunGen-Top", "SunGen-Top, MiniLM-L6 (frozen)"]
+    top, bottom = (f"SunGen-{end}, MiniLM-L6 (frozen)" for end in ("Top", "Bottom"))
+    assert sets.whole() == ["Gold", "ZeroGen", "SunGen", frozen]
+    assert sets.all() == ["Gold", "ZeroGen", "SunGen", "SunGen-Top", "SunGen-Bottom", frozen, top, bottom]
     assert sets.seeds("ZeroGen", "imdb") == tuple(range(1, 11))
     assert (sets.seeds("SunGen", "imdb"), sets.seeds(frozen, "imdb")) == ((2,), (1, 9))
-    assert [set(texts) for texts in sets.texts("SunGen", "imdb")] == [{"a", "d"}]
-    assert [set(texts) for texts in sets.texts(frozen, "imdb")] == [{"b", "c"}, {"b", "c"}]
+    assert [sorted(texts) for texts in sets.texts("SunGen", "imdb")] == [["a", "d"]]
+    assert [sorted(texts) for texts in sets.texts(frozen, "imdb")] == [["b", "c"], ["b", "c"]]
+    assert (sets.texts(top, "imdb"), sets.texts(bottom, "imdb")) == ([("b",), ("c",)], [("d",), ("a",)])
     assert len(sets.texts("ZeroGen", "imdb")) == 10
+    with pytest.raises(DataMissing, match="every seed have diverged"):
+        replace(sets, learned={}).rows(top, "imdb")
 
 
 def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> None:

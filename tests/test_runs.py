@@ -257,7 +257,7 @@ def test_claims_of_table_5_compare_the_frozen_encoder_s_selection_with_all_texts
     one.publish([raw, made_up(selected, 800)], {}, title="made up")
     claims = json.loads((tmp_path / "tiny" / "table05.json").read_text())["claims"]
     tested = {claim["text"]: claim["ours"] for claim in claims if claim["seeds"]}
-    text = "SunGen's selection is more often correct than ZeroGen's data, MiniLM-L6 (frozen)"
+    text = "With MiniLM-L6 (frozen): SunGen's selection is more often correct than ZeroGen's data"
     assert tested == {text: pytest.approx(10)}
 
 

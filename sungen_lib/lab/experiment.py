@@ -213,7 +213,7 @@ class Experiment:
         ours |= {row: ours[name] for row, name in rows.items() if name in ours}
         claims = verdicts.check(self.name, frozen, rows=ours)
         claims = claims[~claims.verdict.str.startswith("not run")]
-        named = claims.text.where(claims.text.str.contains(title, regex=False), claims.text + f", {title}")
+        named = claims.text.where(claims.text.str.contains(title, regex=False), f"With {title}: " + claims.text)
         return claims.assign(claim=claims.claim + FROZEN, text=named)
 
     def publish_figure(self, figure: Figure, records: Mapping[Spec, Record]) -> None:

@@ -21,7 +21,6 @@ from sungen_lib.paper.verdicts import check
 
 SHOWN = tuple(profile for profile in PROFILES if profile != "tiny")  # which is for tests
 REAL = tuple(profile for profile in reversed(SHOWN) if profile not in DEMO_PROFILES)  # the largest first: it counts
-FINE = 0.05  # differences up to this are Self-BLEU's, and get a third decimal
 
 Claims = dict[tuple[str, str, str], dict[str, Any]]  # by table, claim and column
 
@@ -52,7 +51,8 @@ def evidence(*folders: str | Path) -> pd.DataFrame:
             claim = found[profile].get(key)
             if claim is None or not claim["seeds"]:
                 continue
-            interval = "none" if claim["low"] is None else f"{claim['low']:+.2f} to {claim['high']:+.2f}"
+            ends = [_difference(claim[end], line["paper"]) for end in ("low", "high")]
+            interval = "none" if claim["low"] is None else " to ".join(ends)
             about = _about(key, line)
             ours = {"ours": _difference(claim["ours"], line["paper"]), "verdict": claim["verdict"]}
             detail = {"95 % interval": interval, "seeds": claim["seeds"], "profile": profile}
@@ -165,7 +165,7 @@ def _about(key: tuple[str, str, str], line: Mapping[Any, Any]) -> dict[str, str]
 
 
 def _difference(value: float | None, paper: float) -> str:
-    return "none" if value is None else f"{value:+.{3 if abs(paper) < FINE else 2}f}"
+    return "none" if value is None else tables.difference(value, paper)
 
 
 def _verdict_text(claim: Mapping[str, Any] | None) -> str:

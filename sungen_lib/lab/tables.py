@@ -181,18 +181,22 @@ def show_claims(claims: pd.DataFrame, *, profile: str) -> Markdown:
     return Markdown(unbroken(claims_markdown(claims, profile=profile)))
 
 
+def difference(value: float, paper: float) -> str:
+    """A claim's difference, signed, to two decimals; to three where the paper's is Self-BLEU's, which is that small."""
+    return f"{value:+.{3 if abs(paper) < 0.05 else 2}f}"
+
+
 def claims_markdown(claims: pd.DataFrame, *, profile: str) -> str:
-    """``paper.check``'s result as a Markdown table; differences to two decimals. At a demo profile the paper's are left
-    out."""
+    """``paper.check``'s result as a Markdown table. At a demo profile the paper's differences are left out."""
     _forbid_claims_of_scale(claims["scale"], profile)
     demo = profile in DEMO_PROFILES
     header = ["Claim", "On", "Paper", "Ours [95 % interval]", "Seeds", "Verdict", "Scale"]
     body = []
     for line in claims.to_dict("records"):
-        interval = "" if math.isnan(line["low"]) else f" [{line['low']:+.2f}, {line['high']:+.2f}]"
-        ours = "not run" if math.isnan(line["ours"]) else f"{line['ours']:+.2f}{interval}"
+        paper, ours, low, high = (difference(line[of], line["paper"]) for of in ("paper", "ours", "low", "high"))
+        found = "not run" if math.isnan(line["ours"]) else f"{ours} [{low}, {high}]"
         on = column_title(line["column"])
-        body.append([line["text"], on, f"{line['paper']:+.2f}", ours, line["seeds"], line["verdict"], line["scale"]])
+        body.append([line["text"], on, paper, found, line["seeds"], line["verdict"], line["scale"]])
     rule = ["---", "---", "---:", "---:", "---", "---", "---"]
     if demo:
         header, rule, *body = ([*line[:2], *line[3:-1]] for line in (header, rule, *body))

@@ -27,9 +27,9 @@ SELECTED = ("SunGen", "SunGen-Top", "SunGen-Bottom")
 class TextSets:
     """The sets "Gold", "ZeroGen", "SunGen", "SunGen-Top" and "SunGen-Bottom" of each task.
 
-    SunGen's three are there for each TAM of ``experiment.suffixes()``, which their names end in. ``learned``: the TAMs'
-    weights, those that have not diverged. ``share`` of the pool is an end; ``None``: 1 %, but at least 50 texts. A set
-    that cannot be had raises ``DataMissing``.
+    SunGen's three are there for each TAM of ``experiment.suffixes()``, whose suffix ends their names. ``learned``: the
+    TAMs' weights, those that have not diverged. ``share`` of the pool is an end; ``None``: 1 %, but at least 50 texts.
+    A set that is not available raises ``DataMissing``.
     """
 
     experiment: Experiment
@@ -38,13 +38,16 @@ class TextSets:
     _judged: dict[Data, np.ndarray] = field(default_factory=dict)
     _oracles: dict[str, Oracle] = field(default_factory=dict)
 
-    def names(self, *kinds: str) -> list[str]:
-        """The sets of these kinds: SunGen's once for each TAM, whose suffix is part of the name."""
-        raw = [kind for kind in kinds if kind in RAW]
-        return raw + [name for name, (kind, _) in self._selected.items() if kind in kinds]
+    def whole(self) -> list[str]:
+        """The sets that are more than an end of the weights: "Gold", "ZeroGen", and each TAM's "SunGen"."""
+        return [*RAW, *(name for name, (kind, _) in self._selected.items() if kind == "SunGen")]
+
+    def all(self) -> list[str]:
+        """Every set, those without a TAM first."""
+        return [*RAW, *self._selected]
 
     def seeds(self, name: str, task: str) -> tuple[int, ...]:
-        """The seeds that a set has samples of: those of every TAM, of SunGen's those with weights."""
+        """The seeds of a set: every TAM's; of SunGen's sets those whose weights have not diverged."""
         if name in RAW:
             return tuple(sorted({seed for tam in self.experiment.suffixes() for seed in self.experiment.seeds(tam)}))
         _, tam = self._selected[name]

@@ -71,6 +71,12 @@ def resample(rows: Sequence[Array], *, paired: bool, rng: np.random.Generator) -
     return resampled
 
 
+def resample_seeds(values: Array, rng: np.random.Generator) -> Array:
+    """(RESAMPLES, ...) means over resampled seeds of (S, ...) values; what belongs to a seed stays together."""
+    resampled: Array = _seed_weights(len(values), rng) @ values
+    return resampled
+
+
 def interval(resampled: Array) -> tuple[float, float]:
     """The middle 95 % of (RESAMPLES,) values."""
     low, high = np.percentile(resampled, [2.5, 97.5])
@@ -103,7 +109,7 @@ def number_interval(cells: Sequence[Cell]) -> tuple[float, float]:
     for cell in cells:
         items = cell.items_at(seeds)
         if items is None:
-            total += _seed_weights(len(seeds), rng) @ cell.at(seeds)
+            total += resample_seeds(cell.at(seeds), rng)
         else:
             total += resample([items], paired=True, rng=rng)[:, 0]
     return interval(total / len(cells))

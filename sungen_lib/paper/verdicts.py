@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from sungen_lib.paper.bootstrap import BOOTSTRAP_SEED, RESAMPLES, interval, number_interval, resample
+from sungen_lib.paper.bootstrap import BOOTSTRAP_SEED, RESAMPLES, interval, number_interval, resample, resample_seeds
 from sungen_lib.paper.cells import Array, Cell, common_seeds, scale_of
 from sungen_lib.paper.claims import CLAIMS, TOLERANCE, Claim
 from sungen_lib.paper.numbers import AVERAGE, is_self_bleu, printed
@@ -57,13 +57,12 @@ def check(table: str, cells: Sequence[Cell], *, rows: Mapping[str, str] | None =
     """Check every claim on ``table`` against ``cells``; one line per statement, columns ``CHECK_COLUMNS``.
 
     ``paper`` and ``ours`` are the claim's d, over the seeds common to all rows; ``low`` and ``high`` its 95 % interval
-    by a bootstrap over seeds and test items together (in an average, each task on its items). ``verdict``: ``holds`` if
-    the interval lies on the claimed side of the margin, ``fails`` if it lies on the other, else ``undecided``; also
-    ``undecided`` with fewer than three seeds, unless nothing in the rows is random. Without items (Self-BLEU) there is
-    no interval, and the seeds decide if all agree. ``not run: why`` if a row is missing, ``diverged`` if no common seed
-    finished. The claim about a number follows ``number_verdict``'s rule: paper scale only. ``seeds``: "+" for each
-    seed that alone supports the claim, "-" against, "0" neither, "x" diverged. ``scale`` is that of the cell farthest
-    from the paper.
+    by a bootstrap over seeds and test items together (in an average, each task on its items); where a row has no items
+    (Self-BLEU), over seeds alone. ``verdict``: ``holds`` if the interval lies on the claimed side of the margin,
+    ``fails`` if it lies on the other, else ``undecided``; also ``undecided`` with fewer than three seeds, unless
+    nothing in the rows is random. ``not run: why`` if a row is missing, ``diverged`` if no common seed finished. The
+    claim about a number follows ``number_verdict``'s rule: paper scale only. ``seeds``: "+" for each seed that alone
+    supports the claim, "-" against, "0" neither, "x" diverged. ``scale`` is that of the cell farthest from the paper.
 
     ``rows`` names, for a row of the paper, the row of ours that stands for it (Table 4 at other sizes: ``rows_at``).
     """
@@ -116,22 +115,20 @@ def _check(
     ours = claim.difference(np.array([[cell.at(finished).mean() for cell in group] for group in grid]).mean(axis=0))
     support = {seed: _support(claim, d, paper) for seed, d in zip(finished, per_seed, strict=True)}
     line |= {"ours": float(ours), "seeds": _signs(support, diverged)}
-    found = _claim_interval(claim, grid, finished)
-    if found is not None:
-        line |= {"low": found[0], "high": found[1]}
-    return line | {"verdict": _verdict(claim, found, support, paper, line["scale"] == "paper")}
+    low, high = _claim_interval(claim, grid, finished)
+    verdict = _verdict(claim, (low, high), support, paper, line["scale"] == "paper")
+    return line | {"low": low, "high": high, "verdict": verdict}
 
 
-def _claim_interval(
-    claim: Claim, grid: Sequence[Sequence[Cell]], seeds: Sequence[int | None]
-) -> tuple[float, float] | None:
-    """95 % interval of the claim's d; ``None`` if any cell has no items. ``grid``: a sequence of rows for each task."""
+def _claim_interval(claim: Claim, grid: Sequence[Sequence[Cell]], seeds: Sequence[int | None]) -> tuple[float, float]:
+    """95 % interval of the claim's d. ``grid``: the rows of each task; those without items have seeds alone."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     total = np.zeros((RESAMPLES, len(claim.rows)))
     for group in grid:
         items = [array for array in (cell.items_at(seeds) for cell in group) if array is not None]
         if len(items) < len(group):
-            return None
+            total += resample_seeds(np.stack([cell.at(seeds) for cell in group], axis=1), rng)
+            continue
         if claim.paired and len({array.shape[1] for array in items}) > 1:
             counts = ", ".join(f"{cell.row}: {array.shape[1]:,}" for cell, array in zip(group, items, strict=True))
             raise ValueError(f"claim {claim.key!r} on {group[0].column}: not the same test items ({counts})")
@@ -156,7 +153,7 @@ def _signs(support: Mapping[int | None, int], diverged: Sequence[int | None]) ->
 
 def _verdict(
     claim: Claim,
-    interval: tuple[float, float] | None,
+    interval: tuple[float, float],
     support: Mapping[int | None, int],
     paper: float,
     at_paper_scale: bool,
@@ -166,8 +163,6 @@ def _verdict(
         return "not run: a number is judged at paper scale only"
     if set(support) != {None} and len(support) < SEEDS_NEEDED:
         return "undecided"
-    if interval is None:
-        return {frozenset({1}): "holds", frozenset({-1}): "fails"}.get(frozenset(support.values()), "undecided")
     low, high = interval
     if claim.direction == "above":
         return "holds" if low > claim.margin else "fails" if high < claim.margin else "undecided"

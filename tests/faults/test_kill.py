@@ -113,8 +113,11 @@ def goes_on_and_ends_the_same(folder: Path, reference: Path) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_suite_stopped_among_its_runs_says_so(how: signal.Signals, tmp_path: Path) -> None:
+def test_a_suite_stopped_among_its_runs_says_so_and_goes_on(
+    how: signal.Signals, with_figure: tuple[Path, float], tmp_path: Path
+) -> None:
     assert stop(tmp_path, how) == (128 + how, SENTENCE)
+    goes_on_and_ends_the_same(tmp_path, with_figure[0])
 
 
 @pytest.mark.heavy
