@@ -71,10 +71,15 @@ def resample(rows: Sequence[Array], *, paired: bool, rng: np.random.Generator) -
     return resampled
 
 
-def resample_seeds(values: Array, rng: np.random.Generator) -> Array:
-    """(RESAMPLES, ...) means over resampled seeds of (S, ...) values; what belongs to a seed stays together."""
-    resampled: Array = _seed_weights(len(values), rng) @ values
-    return resampled
+def resample_cells(
+    cells: Sequence[Cell], seeds: Sequence[int | None], *, paired: bool, rng: np.random.Generator
+) -> Array:
+    """``resample`` for the cells' items at ``seeds``; over seeds alone, kept together, if a cell has no items."""
+    items = [found for found in (cell.items_at(seeds) for cell in cells) if found is not None]
+    if len(items) == len(cells):
+        return resample(items, paired=paired, rng=rng)
+    of_seeds: Array = _seed_weights(len(seeds), rng) @ np.stack([cell.at(seeds) for cell in cells], axis=1)
+    return of_seeds
 
 
 def interval(resampled: Array) -> tuple[float, float]:
@@ -107,9 +112,5 @@ def number_interval(cells: Sequence[Cell]) -> tuple[float, float]:
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     total = np.zeros(RESAMPLES)
     for cell in cells:
-        items = cell.items_at(seeds)
-        if items is None:
-            total += resample_seeds(cell.at(seeds), rng)
-        else:
-            total += resample([items], paired=True, rng=rng)[:, 0]
+        total += resample_cells([cell], seeds, paired=True, rng=rng)[:, 0]
     return interval(total / len(cells))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from sungen_lib.paper.bootstrap import BOOTSTRAP_SEED, RESAMPLES, interval, number_interval, resample, resample_seeds
+from sungen_lib.paper.bootstrap import BOOTSTRAP_SEED, RESAMPLES, interval, number_interval, resample_cells
 from sungen_lib.paper.cells import Array, Cell, common_seeds, scale_of
 from sungen_lib.paper.claims import CLAIMS, TOLERANCE, Claim
 from sungen_lib.paper.numbers import AVERAGE, is_self_bleu, printed
@@ -125,14 +125,11 @@ def _claim_interval(claim: Claim, grid: Sequence[Sequence[Cell]], seeds: Sequenc
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     total = np.zeros((RESAMPLES, len(claim.rows)))
     for group in grid:
-        items = [array for array in (cell.items_at(seeds) for cell in group) if array is not None]
-        if len(items) < len(group):
-            total += resample_seeds(np.stack([cell.at(seeds) for cell in group], axis=1), rng)
-            continue
-        if claim.paired and len({array.shape[1] for array in items}) > 1:
-            counts = ", ".join(f"{cell.row}: {array.shape[1]:,}" for cell, array in zip(group, items, strict=True))
-            raise ValueError(f"claim {claim.key!r} on {group[0].column}: not the same test items ({counts})")
-        total += resample(items, paired=claim.paired, rng=rng)
+        counts = {cell.row: cell.correct.shape[1] for cell in group if cell.correct is not None}
+        if claim.paired and len(set(counts.values())) > 1:
+            told = ", ".join(f"{row}: {count:,}" for row, count in counts.items())
+            raise ValueError(f"claim {claim.key!r} on {group[0].column}: not the same test items ({told})")
+        total += resample_cells(group, seeds, paired=claim.paired, rng=rng)
     return interval(claim.difference(total / len(grid)))
 
 
