@@ -289,6 +289,15 @@ def test_latex_escapes() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [([1], "1 seed."), ([3], "3 seeds."), ([10, 3], "3 or 10 seeds."), ([3, 1, 10, 10], "1, 3 or 10 seeds.")],
+)
+def test_the_caption_says_how_many_seeds(frame: pd.DataFrame, counts: list[int], said: str) -> None:
+    some = frame.iloc[: len(counts)].assign(n_seeds=counts)
+    assert f"standard deviation over {said}\n" in tables.markdown(some, title="T", profile="embedded")
+
+
 def test_latex_is_a_booktabs_table(frame: pd.DataFrame) -> None:
     text = tables.latex(frame, title="Table 8: 100% & more", profile="small")
     assert r"\caption{Table 8: 100\% \& more. Profile small." in text

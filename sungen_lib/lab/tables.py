@@ -95,7 +95,9 @@ def _forbid_claims_of_scale(scales: pd.Series, profile: str) -> None:
 def _caption(tidy_df: pd.DataFrame, profile: str) -> str:
     _forbid_claims_of_scale(tidy_df["scale"], profile)
     counts = sorted(set(tidy_df.loc[tidy_df["n_seeds"] > 0, "n_seeds"]))
-    seeds = f" over {' or '.join(str(n) for n in counts)} seed{'' if counts == [1] else 's'}" if counts else ""
+    *others, most = counts or [0]
+    numbers = f"{', '.join(str(n) for n in others)} or {most}" if others else str(most)
+    seeds = f" over {numbers} seed{'' if counts == [1] else 's'}" if counts else ""
     note = ""
     if profile in DEMO_PROFILES:
         note = f" {DEMO.capitalize()}: the texts and models are small stand-ins."
