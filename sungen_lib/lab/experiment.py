@@ -123,6 +123,13 @@ class Experiment:
         """The seeds asked for, else the profile's for this TAM."""
         return self.chosen_seeds or self.profile.seeds(tam)
 
+    def supervised_seeds(self, tam: str) -> tuple[int, ...]:
+        """The seeds of supervised runs: the parameter ``supervised_seeds``, else ``seeds``. No claim needs these runs,
+        which are slow; those of a frozen encoder are cheap and always have all.
+        """
+        fewer: tuple[int, ...] | None = self.extras["supervised_seeds"] if tam != "frozen" else None
+        return fewer or self.seeds(tam)
+
     def title(self, tam: str) -> str:
         """The TAM's name in tables, where only the paper's encoder is called DistilBERT."""
         path = self.profile.tam(tam).path

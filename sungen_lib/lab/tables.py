@@ -95,8 +95,7 @@ def _forbid_claims_of_scale(scales: pd.Series, profile: str) -> None:
 def _caption(tidy_df: pd.DataFrame, profile: str) -> str:
     _forbid_claims_of_scale(tidy_df["scale"], profile)
     counts = sorted(set(tidy_df.loc[tidy_df["n_seeds"] > 0, "n_seeds"]))
-    *others, most = counts or [0]
-    numbers = f"{', '.join(str(n) for n in others)} or {most}" if others else str(most)
+    numbers = " or ".join(", ".join(str(n) for n in part) for part in (counts[:-1], counts[-1:]) if part)
     seeds = f" over {numbers} seed{'' if counts == [1] else 's'}" if counts else ""
     note = ""
     if profile in DEMO_PROFILES:
