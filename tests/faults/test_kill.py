@@ -9,17 +9,20 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sungen_lib.lab import execution
+
 ROOT = Path(__file__).resolve().parents[2]
-TABLE = "table11"  # texts, weights, runs, a table
-AND_A_FIGURE = "table11,figure03"  # that shares its texts and weights
+SMALLEST = "00_quickstart"  # texts, weights, two trained TAMs, a figure
+SEVERAL = "table11,figure03"  # which share texts and weights
 SENTENCE = "interrupted; finished runs are kept, and the same command continues from them"
 pytestmark = pytest.mark.timeout(900)  # the first run_all.sh may install an environment
 
 
-def start(folder: Path, only: str = TABLE) -> subprocess.Popen[str]:
+def start(folder: Path, only: str = SMALLEST) -> subprocess.Popen[str]:
     command = ["./run_all.sh", "--profile", "tiny", "--only", only, "--out", str(folder / "tables")]
     return subprocess.Popen(
         command,
@@ -44,16 +47,31 @@ def records(folder: Path) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in (folder / "store").glob("*/*/record.json")}
 
 
-def run(folder: Path, only: str = TABLE) -> None:
-    """From start to end, undisturbed."""
-    assert start(folder, only).wait(timeout=600) == 0
+@pytest.fixture
+def smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the results of SMALLEST's cells, run here: no kernel has to start and import torch again."""
+    folder = tmp_path / "undisturbed"
+    monkeypatch.setenv("SUNGEN_STORE", str(folder / "store"))
+    monkeypatch.setattr(execution, "_cores", lambda: 1)  # no worker has to, either
+    names: dict[str, Any] = {"In": [""]}
+    for cell in json.loads((ROOT / "notebooks" / f"{SMALLEST}.ipynb").read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+        if "parameters" in cell["metadata"].get("tags", ()):
+            names |= {"profile": "tiny", "out": str(folder / "tables")}
+    return folder
+
+
+def run(folder: Path) -> None:
+    """SEVERAL from start to end, undisturbed."""
+    assert start(folder, SEVERAL).wait(timeout=600) == 0
 
 
 @pytest.fixture(scope="module")
-def with_figure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """A folder with the results of an undisturbed run of a table and a figure, and how long it took."""
+def several(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A folder with the results of SEVERAL, and how long they took."""
     folder, began = tmp_path_factory.mktemp("undisturbed"), time.monotonic()
-    run(folder, AND_A_FIGURE)
+    run(folder)
     return folder, time.monotonic() - began
 
 
@@ -93,38 +111,37 @@ def both_share_the_work(folder: Path, reference: Path) -> None:
     assert len(copies) == 1 and all(cell["execution_count"] for c in copies for cell in c["cells"] if "outputs" in cell)
 
 
-def test_a_killed_suite_goes_on_twice_at_once_and_ends_the_same(tmp_path: Path) -> None:
+def test_a_killed_suite_goes_on_twice_at_once_and_ends_the_same(smallest: Path, tmp_path: Path) -> None:
     """Killed among its runs; then two at once share what is left."""
-    reference, folder = tmp_path / "undisturbed", tmp_path / "disturbed"
-    run(reference)
+    folder = tmp_path / "disturbed"
     assert stop(folder, signal.SIGKILL) == (-signal.SIGKILL, "")
     finished = records(folder)
-    assert finished and set(finished) < set(records(reference))
-    both_share_the_work(folder, reference)
-    ended_the_same(folder, finished, reference)
+    assert finished and set(finished) < set(records(smallest))
+    both_share_the_work(folder, smallest)
+    ended_the_same(folder, finished, smallest)
 
 
 def goes_on_and_ends_the_same(folder: Path, reference: Path) -> None:
     time.sleep(2.5)  # kernels are in sessions of their own; they see within a second or two that their parent is gone
     finished = records(folder)
-    run(folder, AND_A_FIGURE)
+    run(folder)
     ended_the_same(folder, finished, reference)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_suite_stopped_among_its_runs_says_so_and_goes_on(
-    how: signal.Signals, with_figure: tuple[Path, float], tmp_path: Path
+    how: signal.Signals, several: tuple[Path, float], tmp_path: Path
 ) -> None:
     assert stop(tmp_path, how) == (128 + how, SENTENCE)
-    goes_on_and_ends_the_same(tmp_path, with_figure[0])
+    goes_on_and_ends_the_same(tmp_path, several[0])
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("number", range(20))
-def test_a_killed_suite_goes_on_and_ends_the_same(number: int, with_figure: tuple[Path, float], tmp_path: Path) -> None:
-    reference, seconds = with_figure
-    process = start(tmp_path, AND_A_FIGURE)
+def test_a_killed_suite_goes_on_and_ends_the_same(number: int, several: tuple[Path, float], tmp_path: Path) -> None:
+    reference, seconds = several
+    process = start(tmp_path, SEVERAL)
     time.sleep(random.Random(number).uniform(0.1, 0.95) * seconds)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
