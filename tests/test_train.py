@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sungen_lib import losses
+from sungen_lib import fast, losses
 from sungen_lib.encode import Encoded, shuffled_batches
 from sungen_lib.fast import WIDTH_STEP, StepGraphs, arithmetic, evaluation_batch_size
 from sungen_lib.models import BiLSTM, TamConfig
@@ -343,9 +343,18 @@ def test_precision_is_checked() -> None:
         arithmetic(torch.device("cpu"), "fp16"),
     ):
         pass
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+def test_an_lstm_learns_in_bf16_on_any_processor(onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[bool] = []
+    if not onednn:  # as on a processor without AVX-512
+        monkeypatch.setattr(fast, "onednn_has_bf16", lambda: False)
     model, data = tam(), training_set()
+    model.register_forward_hook(lambda *_: used.append(bool(torch.backends.mkldnn.enabled)))
     fit(model, data, epochs=1, precision="bf16")
     assert not same(model, tam()) and all(p.dtype == torch.float32 for p in model.parameters())
+    assert set(used) == {onednn and fast.onednn_has_bf16()} and torch.backends.mkldnn.enabled
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------
