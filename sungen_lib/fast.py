@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sungen_lib.encode import Samples, sorted_batches
 from sungen_lib.encoder import Encoder
 from sungen_lib.models import BiLSTM
+from sungen_lib.texts.plms import processor_has_bf16
 
 T = TypeVar("T")
 
@@ -32,8 +33,8 @@ WIDTH_STEP = 8  # on CUDA batches are padded to a multiple of this, so that a fe
 def arithmetic(device: torch.device, precision: str = "float32") -> Iterator[None]:
     """Full float32, whatever TF32 or autocast the caller has turned on, or bfloat16 autocast.
 
-    cuDNN's LSTMs use TF32 by default, and a central difference in TF32 is worthless. On a processor for which oneDNN
-    has no bfloat16 its LSTM raises an error; torch's own is slower and does not.
+    cuDNN's LSTMs use TF32 by default, and a central difference in TF32 is worthless. On a processor without
+    bfloat16 oneDNN's LSTM raises an error; torch's own is slower and does not.
     """
     if precision not in ("float32", "bf16"):
         raise ValueError(f"unknown precision {precision!r}; known: float32, bf16")
@@ -43,7 +44,7 @@ def arithmetic(device: torch.device, precision: str = "float32") -> Iterator[Non
     try:
         for kernel in kernels:
             kernel.fp32_precision = "ieee"
-        if precision == "bf16" and device.type == "cpu" and not onednn_has_bf16():
+        if precision == "bf16" and device.type == "cpu" and not processor_has_bf16():
             onednn.enabled = False
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             yield
@@ -51,11 +52,6 @@ def arithmetic(device: torch.device, precision: str = "float32") -> Iterator[Non
         onednn.enabled = enabled
         for kernel, value in zip(kernels, before, strict=True):
             kernel.fp32_precision = value
-
-
-def onednn_has_bf16() -> bool:
-    """Whether oneDNN computes in bfloat16 on this processor: on x86 that takes AVX-512."""
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @contextmanager

