@@ -150,12 +150,35 @@ fi
 # --- the tests -------------------------------------------------------------------------------------------------------
 
 summary='' failed=0
+scratch=$(mktemp -d)
+trap 'cat "$scratch"/*.pid 2>/dev/null | xargs kill 2>/dev/null || true; rm -rf "$scratch"' EXIT
+
+counted() { # name, exit status, how long
+    local verdict=ok
+    [[ $2 == 0 ]] || { verdict=FAILED && failed=1; }
+    summary+=$(printf '%-10s %-7s %s' "$1" "$verdict" "$3")$'\n'
+}
+
 step() { # name, command...
-    local name=$1 began=$SECONDS verdict=ok
+    local name=$1 began=$SECONDS status=0
     shift
     echo "== $name"
-    "$@" || { verdict=FAILED && failed=1; }
-    summary+=$(printf '%-10s %-7s %4d s' "$name" "$verdict" $((SECONDS - began)))$'\n'
+    "$@" || status=$?
+    counted "$name" "$status" "$(printf '%4d s' $((SECONDS - began)))"
+}
+
+start() { # name, command...: beside the next step, for the cores that it leaves idle
+    nice "${@:2}" >"$scratch/$1.log" 2>&1 &
+    echo $! >"$scratch/$1.pid"
+}
+
+finish() { # name
+    local status=0
+    echo "== $1"
+    wait "$(<"$scratch/$1.pid")" || status=$?
+    rm "$scratch/$1.pid"
+    cat "$scratch/$1.log"
+    counted "$1" "$status" 'beside pytest'
 }
 
 cd "$root"
@@ -164,30 +187,30 @@ export HF_HUB_OFFLINE=1 TQDM_DISABLE=1
 JUPYTER_PATH=$("$python" -c 'import sys; print(sys.prefix)')/share/jupyter${JUPYTER_PATH:+:$JUPYTER_PATH}
 export JUPYTER_PATH
 step ruff "$python" -m ruff check .
-step mypy "$python" -m mypy
-# Long tests come first (tests/faults); who has no more takes over what is left of the other's.
-step pytest "$python" -m pytest -q -n 2 --dist worksteal tests
-if compgen -G 'notebooks/*.ipynb' >/dev/null; then
-    # Every run of every notebook at the smallest sizes, from nothing; then the notebooks with their defaults and the
-    # committed records, in a store of their own: in the user's, ./run_all.sh would take them for its results.
-    SUNGEN_STORE=$(mktemp -d)
-    export SUNGEN_STORE
-    trap 'rm -rf "$SUNGEN_STORE"' EXIT
-    step runs "$python" -c '
+# pytest waits for servers, kernels and kills a quarter of its time, so two steps run beside it: the types, and every run
+# of every notebook at the smallest sizes, from nothing.
+start mypy "$python" -m mypy
+start runs env SUNGEN_STORE="$scratch/runs" "$python" -c '
 import os
 from sungen_lib.lab import execution, notebooks, plan
 os.chdir(notebooks.NOTEBOOKS)
 plans = [plan.planned(one, {"profile": "tiny"}, anywhere=False) for one in notebooks.select(notebooks.NOTEBOOKS)]
 # A worker keeps the texts of the last few sets that it has read.
 execution.execute(sorted((spec for specs in plans for spec in specs), key=plan.task), progress=None)'
-    step records "$python" -m sungen_lib unpack tables/embedded
-    # Kernels that start and end as those of the suite do, two at a time, with a thread each.
-    export OMP_NUM_THREADS=1 IPYTHONDIR=$SUNGEN_STORE/ipython
-    mkdir -p "$IPYTHONDIR/profile_default"
-    "$python" -c 'from sungen_lib.lab import notebooks
+# Long tests come first (tests/faults); who has no more takes over what is left of the other's.
+step pytest "$python" -m pytest -q -n 2 --dist worksteal tests
+finish mypy
+finish runs
+# The notebooks with their defaults and the committed records, in a store of their own: in the user's, ./run_all.sh would
+# take them for its results.
+export SUNGEN_STORE=$scratch/store
+step records "$python" -m sungen_lib unpack tables/embedded
+# Kernels that start and end as those of the suite do, two at a time, with a thread each.
+export OMP_NUM_THREADS=1 IPYTHONDIR=$SUNGEN_STORE/ipython
+mkdir -p "$IPYTHONDIR/profile_default"
+"$python" -c 'from sungen_lib.lab import notebooks
 print("c.IPKernelApp.exec_lines =", [*notebooks.KERNEL_STARTUP])' >"$IPYTHONDIR/profile_default/ipython_kernel_config.py"
-    step notebooks "$python" -m pytest -q -n 2 --dist loadfile --timeout=1800 --nbval-lax --nbval-current-env \
-        --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
-fi
+step notebooks "$python" -m pytest -q -n 2 --dist loadfile --timeout=1800 --nbval-lax --nbval-current-env \
+    --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 printf '\n%s' "$summary"
 exit "$failed"
