@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: a test never waits for the hub
 
@@ -107,6 +108,21 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     with mpl.rc_context({"backend": "agg"}):
         yield tmp_path
+
+
+def run_cells(
+    notebook: Path, parameters: Mapping[str, Any], *, before: Callable[[str], None] = lambda source: None
+) -> dict[str, Any]:
+    """The names after all of a notebook's code cells have run in this process, with ``parameters`` in place of its
+    own. ``before`` gets each cell's source first."""
+    names: dict[str, Any] = {}
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            before("".join(cell["source"]))
+            exec("".join(cell["source"]), names)
+            if "parameters" in cell["metadata"].get("tags", ()):
+                names |= parameters
+    return names
 
 
 def lines(records: Mapping[Spec, Record]) -> dict[str, tuple]:

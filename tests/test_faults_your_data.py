@@ -6,7 +6,6 @@ longer there.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import KEYWORDS, keyword_examples
+from conftest import KEYWORDS, keyword_examples, run_cells
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
@@ -61,15 +60,13 @@ def learn(one: Experiment) -> Path:
 
 def run(place: Path, *, before_saving: Any = None, **parameters: Any) -> dict[str, Any]:
     """All the notebook's cells in this process; its names."""
-    names: dict[str, Any] = {}
-    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "code":
-            if before_saving and "bernoulli_subset" in "".join(cell["source"]):
-                before_saving()
-            exec("".join(cell["source"]), names)
-            if "parameters" in cell["metadata"].get("tags", ()):
-                names |= {"profile": "tiny", "tam": "lstm", "out": str(place / "out"), "iterations": 1} | parameters
-    return names
+
+    def before(source: str) -> None:
+        if before_saving and "bernoulli_subset" in source:
+            before_saving()
+
+    given = {"profile": "tiny", "tam": "lstm", "out": str(place / "out"), "iterations": 1} | parameters
+    return run_cells(NOTEBOOK, given, before=before)
 
 
 # --- results never over the input, nor among the data -----------------------------------------------------------------

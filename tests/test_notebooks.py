@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib as mpl
 import pytest
+from conftest import run_cells
 
 from sungen_lib.lab import execution, notebooks, stages
 from sungen_lib.lab.parameters import ParameterError
@@ -146,12 +147,8 @@ def test_weights_that_diverged_are_told_in_a_sentence(
     monkeypatch.setattr(stages, "learn_weights", collapsing)
     monkeypatch.setattr(execution, "_cores", lambda: 1)  # another process would not collapse
     (notebook,) = notebooks.select(notebooks.NOTEBOOKS, [prefix])
-    names: dict[str, Any] = {}
     with mpl.rc_context({"backend": "agg"}):
-        for cell in code_cells(notebook):
-            exec("".join(cell["source"]), names)
-            if cell["metadata"].get("tags") == ["parameters"]:
-                names |= {"profile": "tiny", "tasks": ["imdb"], "out": str(tmp_path)}
+        run_cells(notebook, {"profile": "tiny", "tasks": ["imdb"], "out": str(tmp_path)})
     shown = capsys.readouterr().out
     assert shown.count("imdb, seed 1: the weights have diverged: all weights are close to 0 after iteration 2.") == 1
     assert "seed 2: the weights" not in shown or not spared

@@ -12,7 +12,7 @@ import pandas as pd
 import papermill
 import pytest
 import torch
-from conftest import KEYWORDS, keyword_examples
+from conftest import KEYWORDS, keyword_examples, run_cells
 from datasets import ClassLabel, Dataset, Features, Value
 from sklearn.metrics import roc_auc_score
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, TrainingArguments
@@ -60,13 +60,7 @@ def experiment(**parameters: Any) -> Experiment:
 
 def run(place: Path, **parameters: Any) -> dict[str, Any]:
     """All the notebook's cells in this process; its names."""
-    names: dict[str, Any] = {}
-    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "code":
-            exec("".join(cell["source"]), names)
-            if "parameters" in cell["metadata"].get("tags", ()):
-                names |= {"profile": "tiny", "tam": "lstm", "out": str(place / "out")} | parameters
-    return names
+    return run_cells(NOTEBOOK, {"profile": "tiny", "tam": "lstm", "out": str(place / "out")} | parameters)
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet", ".jsonl.gz"])

@@ -9,9 +9,9 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from conftest import run_cells
 
 from sungen_lib.lab import execution
 
@@ -53,12 +53,7 @@ def smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "undisturbed"
     monkeypatch.setenv("SUNGEN_STORE", str(folder / "store"))
     monkeypatch.setattr(execution, "_cores", lambda: 1)  # no worker has to, either
-    names: dict[str, Any] = {"In": [""]}
-    for cell in json.loads((ROOT / "notebooks" / f"{SMALLEST}.ipynb").read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "code":
-            exec("".join(cell["source"]), names)
-        if "parameters" in cell["metadata"].get("tags", ()):
-            names |= {"profile": "tiny", "out": str(folder / "tables")}
+    run_cells(ROOT / "notebooks" / f"{SMALLEST}.ipynb", {"profile": "tiny", "out": str(folder / "tables")})
     return folder
 
 
