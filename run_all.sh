@@ -197,7 +197,7 @@ os.chdir(notebooks.NOTEBOOKS)
 plans = [plan.planned(one, {"profile": "tiny"}, anywhere=False) for one in notebooks.select(notebooks.NOTEBOOKS)]
 # A worker keeps the texts of the last few sets that it has read.
 execution.execute(sorted((spec for specs in plans for spec in specs), key=plan.task), progress=None)'
-# Long tests come first (tests/faults); who has no more takes over what is left of the other's.
+# Long tests come first (tests/faults); a worker that runs out takes tests from the other.
 step pytest "$python" -m pytest -q -n 2 --dist worksteal tests
 finish mypy
 finish runs

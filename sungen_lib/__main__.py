@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sungen_lib.lab import PROFILES
-from sungen_lib.lab.notebooks import NOTEBOOKS, REPOSITORY, TABLES, refresh, select, stem
+from sungen_lib.lab.notebooks import NOTEBOOKS, TABLES, refresh, select, stem
 
 
 class _Parser(argparse.ArgumentParser):
@@ -193,7 +193,9 @@ def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS)
     options = _checked(arguments, notebooks)
     if getattr(options, "check", False):
         return 0
-    store = Path(os.environ.get("SUNGEN_STORE") or REPOSITORY / "runs").absolute()
+    from sungen_lib.storage import store_root
+
+    store = store_root()
     try:
         if options.command in ("pack", "unpack"):
             return _archive(options)
@@ -213,6 +215,11 @@ def _terminated(*_: object) -> NoReturn:
     raise Terminated
 
 
-if __name__ == "__main__":
+def cli() -> int:
+    """``main`` as the whole process: SIGTERM ends it as Ctrl-C does, with files cleaned up."""
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(main())
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

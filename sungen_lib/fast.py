@@ -171,9 +171,13 @@ def evaluation_batch_size(data: Samples, model: nn.Module) -> int:
 @contextmanager
 def limited_threads(number: int) -> Iterator[None]:
     """Limit torch, NumPy and scikit-learn to ``number`` threads, because the number can change a result's last bits."""
+    before = torch.get_num_threads()
     with threadpool_limits(number):
         torch.set_num_threads(number)
-        yield
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 @contextmanager

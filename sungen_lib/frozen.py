@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from sungen_lib.encode import Batch, encode, sorted_batches
 from sungen_lib.encoder import inputs
-from sungen_lib.storage import SEAL, atomic_path, locked, set_aside, store_root
+from sungen_lib.storage import SEAL, Damaged, atomic_path, locked, set_aside, store_root
 from sungen_lib.texts import plms, wheels
 from sungen_lib.texts.examples import Examples
 
@@ -128,10 +128,13 @@ class Embedder:
         is not available.
         """
         place = store_root() / "vectors" / f"{self._name(texts)}.safetensors"
-        found = _stored(place)
-        if found is None:  # stored vectors need no lock: the store may be read-only
+        try:
+            found = _stored(place)  # stored vectors need no lock: the store may be read-only
+        except Damaged:
+            found = None
+        if found is None:
             with locked(store_root() / "locks" / f"vectors-{place.stem}"):
-                found = _stored(place)  # another process may have embedded the texts meanwhile
+                found = _sound(place)  # another process may have embedded the texts meanwhile
                 if found is None:
                     found = self._embed(texts, device)
                     with atomic_path(place) as temporary:
@@ -233,17 +236,24 @@ def _seal(vectors: Tensor) -> str:
 
 
 def _stored(place: Path) -> Tensor | None:
-    """The vectors that were saved there; a damaged file is set aside."""
+    """The vectors that were saved there, if any; raises ``Damaged``."""
     if not place.is_file():
         return None
     try:
         with safe_open(place, "pt") as file:
             vectors: Tensor = file.get_tensor("vectors")
             seal = (file.metadata() or {}).get(SEAL)
-        if seal == _seal(vectors):
-            return vectors
-        why = "its content does not match its checksum"
     except (SafetensorError, OSError) as error:
-        why = str(error)
-    set_aside(place, why)
-    return None
+        raise Damaged(str(error)) from None
+    if seal != _seal(vectors):
+        raise Damaged("its content does not match its checksum")
+    return vectors
+
+
+def _sound(place: Path) -> Tensor | None:
+    """``_stored``; a damaged file is set aside. Call it with the lock: two processes may find the damage."""
+    try:
+        return _stored(place)
+    except Damaged as error:
+        set_aside(place, str(error))
+        return None

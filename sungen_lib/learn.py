@@ -24,7 +24,7 @@ from sungen_lib.models import TamConfig
 from sungen_lib.reweight import Bilevel, Iteration, OuterSets, State, iterations
 from sungen_lib.seeds import derived_seed
 from sungen_lib.storage import SEAL, atomic_path
-from sungen_lib.texts.examples import Examples
+from sungen_lib.texts.examples import Examples, numbered_as
 from sungen_lib.train import Diverged, Trainer, predict
 
 CHECKPOINT_SECONDS = 20.0
@@ -70,17 +70,19 @@ def learn_weights(
 
     ``tam``: the task model; ``TamConfig()`` is the paper's BiLSTM. It sets text length, inner epochs, learning rate
     and batch size. By default ``choice.fitting`` picks a TAM and settings for it. ``settings`` are fields of
-    ``reweight.Bilevel`` and take precedence. ``outer_set``: texts for the outer loss instead of a part of ``texts``.
-    ``seed`` decides the TAM's initial parameters (with ``initialisations`` above 1, several take turns), the outer set
-    and the order of batches.
+    ``reweight.Bilevel`` and take precedence. ``outer_set``: texts for the outer loss instead of a part of ``texts``;
+    their labels count by name. ``seed`` decides the TAM's initial parameters (with ``initialisations`` above 1, several
+    take turns), the outer set and the order of batches.
 
     ``snapshots``: iterations whose weights are kept. ``checkpoint``: a file in which progress is saved; the same call
     resumes from it, with identical results. ``progress`` names the bar, ``None`` hides it.
 
-    Raises ``Diverged`` if weights collapse or numbers are not finite, ``ValueError`` for impossible settings and for
-    the checkpoint of another run. Warns if the TAM has learned nothing, and if the weights say little beyond
-    which label a text has.
+    Raises ``Diverged`` if weights collapse or numbers are not finite, ``ValueError`` for impossible settings, for an
+    outer set with labels that ``texts`` does not have, and for the checkpoint of another run. Warns if the TAM has
+    learned nothing, and if the weights say little beyond which label a text has.
     """
+    if outer_set is not None:
+        outer_set = numbered_as(texts, outer_set, "outer_set")
     fitting: dict[str, Any] = {}
     if tam is None:
         tam, fitting = choice.fitting(texts)

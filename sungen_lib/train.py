@@ -110,7 +110,8 @@ class Trainer:
                 logits = self.model(batch).float()
                 losses = self.loss(logits, batch.labels)
                 loss = (self.weights[rows] * losses).mean()
-            loss.backward()
+            with arithmetic(self.train_set.device):  # the backward pass, too, in full float32
+                loss.backward()
             if self._embedding is not None:
                 self._embedding.fill()
             self.optimizer.step()

@@ -65,6 +65,15 @@ def test_unpacked_records_are_found_and_nothing_is_computed(
     assert "unpacked 3 records" in capsys.readouterr().out
 
 
+def test_a_damaged_record_is_unpacked_again(tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive.pack(tables)
+    run = experiment().methods.sungen("imdb", "lstm", 1)
+    path = store.folder(identify(run)) / "record.json"
+    path.write_text(path.read_text().replace("accuracy", "accuracies"))
+    assert archive.unpack(tables) == 1
+    assert store.find(run) is not None and "set aside" in capsys.readouterr().out
+
+
 def test_packing_twice_gives_the_same_bytes(tables: Path) -> None:
     assert archive.pack(tables) == 3
     first = (tables / archive.NAME).read_bytes()

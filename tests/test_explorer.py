@@ -164,6 +164,19 @@ def test_marked_texts_stay_marked_and_are_saved(tmp_path: Path, monkeypatch: pyt
     assert one.marked == {21} and one.save(tmp_path / "marks.csv").startswith("1 marked, saved to ")
 
 
+def test_a_spreadsheet_runs_nothing_of_what_is_saved(tmp_path: Path) -> None:
+    texts = Examples.of(["=1+1", "fine"], [0, 1], ["-x", "y"])
+    one = Explorer(texts, np.array([0.5, 0.25]), more={"@note": ["+a", "b"]})
+    one.marked.update({0, 1})
+    one.save(tmp_path / "marked.csv")
+    with (tmp_path / "marked.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["idx", "weight", "label", "'@note", "text"],
+            ["0", "0.5000", "'-x", "'+a", "'=1+1"],
+            ["1", "0.2500", "y", "b", "fine"],
+        ]
+
+
 def test_without_ipywidgets_there_is_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(show, "attended", lambda: True)
     assert set(explorer()._repr_mimebundle_()) == {"text/plain", "text/html", VIEW}

@@ -10,7 +10,8 @@ import json
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,27 @@ def test_damaged_vectors_are_set_aside(
     assert len(list(place.parent.glob("*.damaged-*"))) == 1
     vectors_of(encoder, texts)
     assert embedded == [20, 20]
+
+
+def test_two_processes_may_find_the_same_damage(
+    encoder: Path, tmp_path: Path, embedded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one mends it while this one waits for the lock: the good file stays."""
+    texts, locked = keyword_examples(20), frozen.locked
+    first = vectors_of(encoder, texts)
+    (place,) = cached(tmp_path)
+    good = place.read_bytes()
+    _flip(place)
+
+    @contextmanager
+    def mended_meanwhile(path: Path) -> Iterator[None]:
+        with locked(path):
+            place.write_bytes(good)
+            yield
+
+    monkeypatch.setattr(frozen, "locked", mended_meanwhile)
+    assert torch.equal(vectors_of(encoder, texts), first) and embedded == [20]
+    assert place.read_bytes() == good and not list(place.parent.glob("*.damaged-*"))
 
 
 def test_an_interrupted_embedding_leaves_nothing(

@@ -254,6 +254,9 @@ def test_the_plan_counts_operations() -> None:
     weights = replace(one.methods.weights("imdb", "lstm", 1), iterations=50)
     tokens = 30 * (5 * 96 + 3 * weights.outer_size)
     assert plan.hours(weights) == pytest.approx(50 * tokens * 600_000 / 2e12 / 3600)
+    twice = replace(weights, tam=replace(weights.tam, inner_epochs=2))
+    tokens += 30 * 3 * 96  # one more epoch
+    assert plan.hours(twice) == pytest.approx(50 * tokens * 600_000 / 2e12 / 3600)
     assert plan.hours(one.methods.linear(LINEAR_MODEL, "imdb", 1)) == 0
 
 

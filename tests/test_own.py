@@ -19,7 +19,8 @@ from sungen_lib.lab import execution, profiles, sources, stages
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.parameters import ParameterError
 from sungen_lib.lab.results import column_of, scale
-from sungen_lib.lab.specs import Gold, Run, Spec, Synthetic, Weights, identify
+from sungen_lib.lab.specs import Run, Spec, Synthetic, Weights, identify
+from sungen_lib.lab.task_data import TaskData
 from sungen_lib.learn import learn_weights
 from sungen_lib.models import TamConfig
 from sungen_lib.texts import tasks
@@ -246,8 +247,8 @@ def test_columns_have_the_task_s_name(mood: Path) -> None:
 def test_real_pairs_with_an_encoder(task: str, given: bool, encoder: Path, real_data: Path) -> None:
     small = TamConfig("distilbert", hidden=16, layers=1, heads=2, epochs=1, max_length=64, batch_size=16)
     tam = TamConfig("distilbert", path=str(encoder), epochs=1, max_length=64, batch_size=16) if given else small
-    train = Synthetic(task, "ctrl", "folder", 200, "real")
-    test = Gold(task, "test", "folder", 100, "real")
+    data = TaskData(replace(profiles.get("small"), pair_pool=200), str(real_data))
+    train, test = data.synthetic(task), data.gold(task, "test", rows=100)
     weights = Weights(train, tam, 1, "cpu", outer_size=100, iterations=2, snapshots=())
     run = Run("sungen", test, "cpu", train, tam, weights, "bernoulli", 100, seed=1)
     record = execution.compute(run, str(real_data))

@@ -720,6 +720,19 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
         learn_weights(texts, tam=replace(SMALL["lstm"], hidden=9), checkpoint=path, **QUICK)
 
 
+def test_labels_of_an_outer_set_are_followed_by_name() -> None:
+    texts, _ = noisy_examples(40)
+    reversed_names = replace(texts, labels=1 - texts.labels, label_names=texts.label_names[::-1])
+    same = [quick_weights(texts, outer_set=outer).weights for outer in (texts, reversed_names)]
+    np.testing.assert_array_equal(*same)
+    for outer, why in (
+        (replace(texts, label_names=(*texts.label_names, "third")), "outer_set: label 'third' is none of the training"),
+        (replace(texts, pairs=texts.texts), "outer_set: pairs go with pairs only"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            quick_weights(texts, outer_set=outer)
+
+
 def test_a_tam_of_other_initial_parameters_is_another_run() -> None:
     train_set, settings = noisy_set(40), Bilevel(**QUICK)
     first, again, other = (

@@ -17,15 +17,17 @@ import torch
 from conftest import lines
 
 from sungen_lib import embedded
-from sungen_lib.lab import execution, figures, results, sources, stages, tables, tidying
+from sungen_lib.lab import execution, figures, profiles, results, sources, stages, tables, tidying
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.parameters import ParameterError
 from sungen_lib.lab.specs import REVISIONS, Data, Gold, Run, Synthetic, Weights, identify
 from sungen_lib.lab.store import find, folder
+from sungen_lib.lab.task_data import TaskData
 from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.paper import numbers
 from sungen_lib.paper.cells import Cell
 from sungen_lib.texts import examples
+from sungen_lib.texts.examples import DataError
 from sungen_lib.train import Diverged
 
 PARAMETERS = {"profile": "tiny", "tasks": ["imdb"], "seeds": [1], "data_dir": None, "device": "cpu"}
@@ -100,6 +102,24 @@ def test_a_finished_record_is_never_computed_again(store: Path, monkeypatch: pyt
 def test_texts_of_a_data_folder_are_read_and_not_run(store: Path) -> None:
     texts = Synthetic("imdb", "gpt2-xl", "folder", 10, "fingerprint")
     assert execution.execute([texts], progress=None) == {} and not store.exists()
+
+
+def test_a_data_file_that_was_replaced_after_planning_is_refused(store: Path, tmp_path: Path) -> None:
+    """Its record would be that of other texts than the id says."""
+    place = tmp_path / "data" / "imdb"
+    (place / "gpt2-xl").mkdir(parents=True)
+    (place / "labels.json").write_text('["negative", "positive"]')
+    rows = [json.dumps({"idx": i, "text": f"text {i}", "label": i % 2}) for i in range(4)]
+    path = place / "gpt2-xl" / "train.jsonl"
+    path.write_text("\n".join(rows))
+    data = TaskData(replace(profiles.get("small"), pool=2), str(tmp_path / "data"))
+    planned = data.synthetic("imdb")
+    assert len(sources.load(planned, data.data_dir)) == 2
+    sources.load.cache_clear()
+    path.write_text("\n".join(reversed(rows)))
+    with pytest.raises(DataError, match=r"train\.jsonl has changed since this run was planned: start again"):
+        sources.load(planned, data.data_dir)
+    assert len(sources.load(data.synthetic("imdb"), data.data_dir)) == 2
 
 
 def test_serial_equals_parallel_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,6 +167,18 @@ def test_whatever_changes_runs_it_once_more(world: World) -> None:
     assert world.ran == before + 1, "data_dir"
 
 
+def test_a_changed_encoder_runs_it_once_more(world: World) -> None:
+    folder = world.root / "encoder"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    write_notebook(world.notebook, TABLE, parameters=PARAMETERS + "encoder = None\n")
+    for content, expected in (("{}", 1), ("{}", 1), ('{"hidden_size": 8}', 2)):
+        if (folder / "config.json").read_text() != content:
+            (folder / "config.json").write_text(content)
+        world.run(encoder=str(folder))
+        assert world.ran == expected
+
+
 def test_what_a_kill_left_half_written_is_removed(world: World) -> None:
     write_notebook(world.notebook, TABLE)
     copies, tables = world.store / "executed" / "embedded", world.out / "embedded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +21,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sungen_lib import fast, losses
+from sungen_lib.baselines.coteaching import CoTrainer
+from sungen_lib.baselines.temporal_ensembling import EnsemblingTrainer
 from sungen_lib.encode import Encoded, shuffled_batches
-from sungen_lib.fast import WIDTH_STEP, StepGraphs, arithmetic, evaluation_batch_size
+from sungen_lib.fast import WIDTH_STEP, StepGraphs, arithmetic, evaluation_batch_size, limited_threads
 from sungen_lib.models import BiLSTM, TamConfig
 from sungen_lib.seeds import derived_seed
 from sungen_lib.train import Diverged, Trainer, epochs, evaluate, fit, predict, predict_in_bf16
@@ -247,6 +250,38 @@ def test_tf32_is_off_inside_and_as_before_outside() -> None:
     finally:
         torch.set_float32_matmul_precision("highest")
         backends.fp32_precision, backends.cuda.matmul.fp32_precision, backends.cudnn.rnn.fp32_precision = before
+
+
+@pytest.mark.parametrize("method", ["plain", "co-teaching", "temporal ensembling"])
+def test_tf32_is_off_in_the_backward_pass_too(method: str) -> None:
+    backends: Any = torch.backends
+    model, data = tam(), training_set(n=8)
+    found: set[str] = set()
+    model.linear.weight.register_hook(lambda _: found.add(backends.cudnn.rnn.fp32_precision))
+    settings: dict[str, Any] = {"lr": 1e-3, "batch_size": 8, "precision": "float32"}
+    trainers: dict[str, Callable[[], Trainer]] = {
+        "plain": lambda: Trainer(model, data, **settings),
+        "co-teaching": lambda: CoTrainer(model, tam(), data, **settings),
+        "temporal ensembling": lambda: EnsemblingTrainer(model, data, **settings),
+    }
+    before = backends.cudnn.rnn.fp32_precision
+    backends.cudnn.rnn.fp32_precision = "tf32"
+    try:
+        trainers[method]().step(torch.arange(8), 8)
+    finally:
+        backends.cudnn.rnn.fp32_precision = before
+    assert found == {"ieee"}
+
+
+def test_limited_threads_are_as_before_afterwards() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with limited_threads(1):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_encoder_s_batches_are_limited_in_tokens() -> None:

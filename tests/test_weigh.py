@@ -6,11 +6,14 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tomllib
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +393,23 @@ def test_the_command_from_end_to_end(tmp_path: Path) -> None:
     weights = pd.read_parquet(out / "weights.parquet").weight.to_numpy()
     assert weights[right].mean() > weights[~right].mean()
     assert set(written(tmp_path)) - {"store"} == {"mine-weights", "mine.csv"}
+
+
+def test_sigterm_ends_the_installed_command_like_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripts = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
+    script = metadata.EntryPoint("sungen", scripts["sungen"], "console_scripts").load()
+    write(tmp_path / "mine.csv", frame(noisy()[0]))
+    monkeypatch.setattr(sys, "argv", ["sungen", "weights", str(tmp_path / "mine.csv")])
+    monkeypatch.setattr(weigh, "learn_weights", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert script() == 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err.strip() == "interrupted; run the same command again"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
 
 
 def command(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:

@@ -201,7 +201,7 @@ def test_a_hub_that_cannot_be_reached(place: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"label": ["fine"] * 40}, "label 'fine' is none of the training file's: awful, superb"),
+        ({"label": ["fine"] * 40}, "label 'fine' is none of the training set's: 'awful', 'superb'"),
         ({"label": [0] * 40}, "labels are numbers without names"),
     ],
 )

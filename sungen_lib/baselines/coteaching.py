@@ -83,7 +83,8 @@ class CoTrainer(Trainer):
             chosen = [small_loss(values.detach(), self.share) for values in losses]
             exchanged = [_mean(losses[0], chosen[1]), _mean(losses[1], chosen[0])]
         self.optimizer.zero_grad(set_to_none=True)
-        torch.stack(exchanged).sum().backward()
+        with arithmetic(self.train_set.device):
+            torch.stack(exchanged).sum().backward()
         self.optimizer.step()
         with torch.no_grad():
             correct = torch.stack([z.argmax(-1) == batch.labels for z in logits])

@@ -36,6 +36,7 @@ from sungen_lib.seeds import derived_seed
 from sungen_lib.texts.examples import Examples
 from sungen_lib.train import Epoch, Trainer
 
+HIDDEN = 100  # units of V
 META_LR = 1e-3  # Adam's learning rate for V
 META_SHARE = 0.1  # share of rows in the meta set; Appendix F.2 says "a part of synthetic data"
 
@@ -43,9 +44,9 @@ META_SHARE = 0.1  # share of rows in the meta set; Appendix F.2 says "a part of 
 class WeightNet(nn.Module):
     """V: (B,) losses to (B,) weights in (0, 1)."""
 
-    def __init__(self, hidden: int = 100) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1), nn.Sigmoid())
+        self.layers = nn.Sequential(nn.Linear(1, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1), nn.Sigmoid())
 
     def forward(self, losses: Tensor) -> Tensor:
         """The weights of ``losses``."""

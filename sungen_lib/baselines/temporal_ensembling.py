@@ -87,7 +87,8 @@ class EnsemblingTrainer(Trainer):
             outputs = logits.softmax(-1)
             loss = losses.mean() + self.weight * (outputs - self.targets[rows]).square().mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with arithmetic(self.train_set.device):
+            loss.backward()
         self.optimizer.step()
         with torch.no_grad():
             self.outputs[rows] = outputs

@@ -57,13 +57,13 @@ def out_of_fold(train: Examples, *, folds: int = 5, seed: int = 0) -> np.ndarray
 
 
 @lru_cache(maxsize=1)  # the seeds and TAMs of a table ask for that of the same texts
-def noise_rate(train: Examples, *, folds: int = 5, seed: int = 0) -> float:
+def noise_rate(train: Examples) -> float:
     """The noise rate, in [0, 1], without clean labels: how often five-fold TF-IDF logistic regression contradicts the
     given label of a sample it was not trained on.
 
     The linear model's mistakes count as noise, so the estimate is too high for a task that is hard for it.
     """
-    probabilities = out_of_fold(train, folds=folds, seed=seed)
+    probabilities = out_of_fold(train)
     return float((probabilities.argmax(axis=1) != train.labels).mean())
 
 

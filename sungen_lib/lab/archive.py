@@ -51,7 +51,7 @@ def pack(tables: str | Path) -> int:
 
 
 def unpack(tables: str | Path) -> int:
-    """Copy the records of ``tables``/records.tar.xz that the store lacks into it; return their number.
+    """Copy the records of ``tables``/records.tar.xz that the store lacks, or has damaged, into it; return their number.
 
     A record is written last, after its files. Raises ``ValueError`` if the file is not such an archive.
     """
@@ -66,7 +66,8 @@ def unpack(tables: str | Path) -> int:
                 contents[member.name] = file.read()
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
-    lacking = {name for name in contents if name.endswith("/record.json") and not (store_root() / name).exists()}
+    records = (name for name in contents if name.endswith("/record.json"))
+    lacking = {name for name in records if store.record_of(Path(name).parent.name) is None}
     for name in sorted(contents, key=lambda name: name.endswith("/record.json")):
         if f"{Path(name).parent}/record.json" in lacking:
             with atomic_path(store_root() / name) as temporary:

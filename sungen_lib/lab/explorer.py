@@ -12,6 +12,7 @@ import numpy as np
 
 from sungen_lib import show, storage, subset
 from sungen_lib.texts.examples import Examples
+from sungen_lib.weigh import harmless
 
 PAGE = 10  # texts in the interactive view at a time
 CLIP = 300  # characters of a text in the static table
@@ -100,8 +101,8 @@ class Explorer:
         """Write the marked rows to ``path`` as CSV, in the order of the texts; says what was written."""
         buffer = io.StringIO(newline="")
         writer = csv.writer(buffer)
-        writer.writerow(self._header())
-        writer.writerows(self._line(row, None) for row in sorted(self.marked))
+        for line in (self._header(), *(self._line(row, None) for row in sorted(self.marked))):
+            writer.writerow(harmless(cell) if isinstance(cell, str) else cell for cell in line)
         storage.write_text(path, buffer.getvalue())
         return f"{len(self.marked):,} marked, saved to {path}"
 

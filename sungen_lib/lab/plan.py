@@ -132,9 +132,10 @@ def hours(spec: Spec) -> float:
         return _hours("plm", spec.rows * TOKENS["synthetic"])
     if isinstance(spec, Weights):
         train, outer = _tokens(spec.train), spec.outer_size * TOKENS["synthetic"]
-        # An iteration: an epoch of training (3 passes), the outer gradient (3), the derivative along it (2).
+        # An iteration: the inner epochs (3 passes each), the outer gradient (3), the derivative along it (2).
+        tokens = 3 * spec.tam.inner_epochs * train + 3 * outer + 2 * train
         pilots = PILOT * len(spec.outer_lr) if isinstance(spec.outer_lr, tuple) else 0
-        return (spec.iterations + pilots) * _hours(spec.tam.kind, 3 * train + 3 * outer + 2 * train)
+        return (spec.iterations + pilots) * _hours(spec.tam.kind, tokens)
     if isinstance(spec, Trust):
         return _hours(spec.tam.kind, 3 * spec.tam.epochs * TRAININGS.get(spec.by, 1) * _tokens(spec.train))
     test = _tokens(spec.test)

@@ -107,15 +107,13 @@ def group_size(pool: int, share: float | None = None) -> int:
     return min(max(1, size), pool)
 
 
-def oracle_correctness(
-    predicted: np.ndarray, labels: np.ndarray, selections: Sequence[np.ndarray], *, seed: int = 0
-) -> np.ndarray:
+def oracle_correctness(predicted: np.ndarray, labels: np.ndarray, selections: Sequence[np.ndarray]) -> np.ndarray:
     """(S, k) bool: whether an oracle confirms the labels of each selection's rows, laid out by ``align`` (Table 5).
 
     ``predicted``: (N,) the oracle's labels; ``labels``: (N,) those the texts were generated for. The mean of a row is
     the selection's correctness. Raises ``ValueError`` if a selection is empty.
     """
-    confirmed: np.ndarray = (np.asarray(predicted) == np.asarray(labels))[align(selections, seed=seed)]
+    confirmed: np.ndarray = (np.asarray(predicted) == np.asarray(labels))[align(selections)]
     return confirmed
 
 

@@ -125,6 +125,7 @@ def page(*folders: str | Path, out: Path) -> str:
 
 Written by `notebooks/scoreboard.ipynb`, which explains the verdicts. Numbers are differences, in the unit of the table.
 A seed's sign says whether it supports the claim alone. Where a row names MiniLM the published difference is the LSTM's.
+Of several profiles that test a claim the largest is shown; each profile's own tables have all of its claims.
 
 ## On real text
 

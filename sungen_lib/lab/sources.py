@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from sungen_lib.lab.specs import Data, Gold, Synthetic, identify
 from sungen_lib.lab.store import folder
 from sungen_lib.storage import store_root
 from sungen_lib.texts import data_folder, hub, jsonl, noise, tasks
-from sungen_lib.texts.examples import DataMissing, Examples
+from sungen_lib.texts.examples import DataError, DataMissing, Examples
 from sungen_lib.texts.noise import class_noise, uniform_noise
 
 NOISES: dict[str, Callable[[float, int], np.ndarray]] = {"uniform": uniform_noise, "class": class_noise}
@@ -34,21 +36,44 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
     if isinstance(spec, Synthetic) and spec.source != "folder":
         return jsonl.read_jsonl(folder(identify(spec)) / "synthetic.jsonl", task.labels)
     if isinstance(spec, Gold) and task.files:
-        own = jsonl.read_jsonl(dict(task.files)[spec.split], task.labels)
-        return _some(data_folder.fitting(own, spec.task, spec.split), spec.rows)
-    if spec.source == "hub" and data_dir is None:
+        path = dict(task.files)[spec.split]
+        own = data_folder.fitting(jsonl.read_jsonl(path, task.labels), spec.task, spec.split)
+        _refuse_changed(path, spec)
+        return _some(own, spec.rows)
+    from_hub = spec.source == "hub" and data_dir is None  # its fingerprint is a name there, not a file's hash
+    if from_hub:
         data_dir = str(store_root() / "hub")
         hub.fetch(spec.task, data_dir)
     if data_dir is None:
         raise DataMissing(f"no data folder given: {spec.task} is read from one at this profile (data_dir)")
     source = data_folder.GOLD if isinstance(spec, Gold) else spec.plm
-    everything = data_folder.load(data_dir, spec.task, source, spec.split if isinstance(spec, Gold) else "train")
+    split = spec.split if isinstance(spec, Gold) else "train"
+    everything = data_folder.load(data_dir, spec.task, source, split)
+    if not from_hub:
+        _refuse_changed(data_folder.locate(data_dir, spec.task, source, split), spec)
     if isinstance(spec, Gold):
         return _some(everything, spec.rows)
     needed = spec.start + spec.rows
     if len(everything) < needed:
         raise DataMissing(f"{needed:,} rows by {spec.plm} for {spec.task} are needed, there are {len(everything):,}")
     return _some(everything, spec.rows, start=spec.start)
+
+
+def file_hash(path: Path) -> str:
+    """A hash of the file's content."""
+    about = path.stat()
+    return _file_hash(path, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _file_hash(path: Path, size: int, modified: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _refuse_changed(path: Path, spec: Data) -> None:
+    """After reading: a file replaced since its set was named would give a record of other data than its id says."""
+    if not spec.fingerprint.startswith(file_hash(path)):
+        raise DataError(f"{path} has changed since this run was planned: start again")
 
 
 def _some(everything: Examples, rows: int | None, *, start: int = 0) -> Examples:

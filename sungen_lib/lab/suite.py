@@ -64,7 +64,9 @@ def run(
         parameters["data_dir"] = str(data_dir.resolve())
     if encoder is not None:
         parameters["encoder"] = encoder
-    about = {"package": _package_hash(), "parameters": parameters, "data": _data_hash(data_dir)}
+    about = {"package": _package_hash(), "parameters": parameters, "data": _folder_hash(data_dir)}
+    if encoder is not None and Path(encoder).is_dir():
+        about["encoder"] = _folder_hash(Path(encoder))
     started, results = time.monotonic(), Counter[str]()
     places: dict[str, Any] = {"out": out / profile, "store": store}
     turn: Turn = partial(_turn, about=about, **places)
@@ -182,12 +184,12 @@ def _package_hash() -> str:
     return _hash(part for path in files for part in (str(path.relative_to(PACKAGE)).encode(), path.read_bytes()))
 
 
-def _data_hash(data_dir: Path | None) -> str | None:
-    """Of names, sizes and times only: a data folder may be large."""
-    if data_dir is None:
+def _folder_hash(folder: Path | None) -> str | None:
+    """Of names, sizes and times only: a folder of data or of a model may be large."""
+    if folder is None:
         return None
-    files = sorted(path for path in data_dir.rglob("*") if path.is_file())
-    about = ((str(path.relative_to(data_dir)), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    about = ((str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
     return _hash(repr(row).encode() for row in about)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 from sungen_lib import embedded
 from sungen_lib.lab import profiles
 from sungen_lib.lab.profiles import Profile
+from sungen_lib.lab.sources import file_hash
 from sungen_lib.lab.specs import Gold, Synthetic
 from sungen_lib.texts import data_folder, tasks
 from sungen_lib.texts.examples import DataMissing
@@ -92,14 +91,3 @@ def _user_gold(task: str, split: str) -> str:
 
 def _user_task(task: str) -> str:
     return file_hash(Path(task)) if tasks.is_file(task) else ""
-
-
-def file_hash(path: Path) -> str:
-    """A hash of the file's content."""
-    about = path.stat()
-    return _file_hash(path, about.st_size, about.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _file_hash(path: Path, size: int, modified: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -24,7 +24,7 @@ from sungen_lib.lab.notebooks import read_json
 from sungen_lib.lab.parameters import Column, FileOrHub, Names, ParameterError, PositiveInteger, YesOrNo, one_of
 from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.models import TamConfig
-from sungen_lib.texts import examples, files, hub, jsonl
+from sungen_lib.texts import examples, files, hub
 from sungen_lib.texts.examples import DataError, DataMissing, Examples
 from sungen_lib.train import evaluate, fit
 
@@ -173,15 +173,7 @@ def _read(experiment: Experiment, path: Path) -> Examples:
 def read_test(experiment: Experiment, test: str, texts: Examples) -> Examples:
     """The rows to test on, labels numbered as in ``texts``; ``DataError`` for rows of another kind or class."""
     path = Path(test) if files.suffix(test) else _fetched(experiment, test, "test")
-    found = _read(experiment, path)
-    unknown = [name for name in found.label_names if name not in texts.label_names]
-    if unknown:
-        raise DataError(
-            f"{path}: label {unknown[0]!r} is none of the training file's: {jsonl.listed(texts.label_names)}"
-        )
-    if (found.pairs is None) != (texts.pairs is None):
-        raise DataError(f"{path}: pairs go with pairs only; test on rows like the training file's")
-    return examples.renumbered(found, texts.label_names)
+    return examples.numbered_as(texts, _read(experiment, path), path)
 
 
 # As in every run of the suite: more threads could change the last bits, and on a busy machine they wait for one

@@ -129,6 +129,18 @@ def renumbered(data: Examples, names: Sequence[str]) -> Examples:
     return replace(data, labels=order[data.labels], label_names=tuple(names))
 
 
+def numbered_as(texts: Examples, data: Examples, place: object) -> Examples:
+    """``data`` with its labels numbered as in ``texts``; ``DataError`` naming ``place`` for rows of another kind or
+    class."""
+    for name in data.label_names:
+        if name not in texts.label_names:
+            names = ", ".join(map(repr, texts.label_names))
+            raise DataError(f"{place}: label {name!r} is none of the training set's: {names}")
+    if (data.pairs is None) != (texts.pairs is None):
+        raise DataError(f"{place}: pairs go with pairs only; give rows like the training set's")
+    return renumbered(data, texts.label_names)
+
+
 def two_classes(data: Examples, place: object) -> Examples:
     """``data``, if it has rows of two classes or more; else ``DataError`` naming ``place``."""
     if len(set(data.labels.tolist())) < 2:

@@ -38,9 +38,7 @@ BARREN = 10  # generation fails after this many shards without a new text
 CONTEXTS = 200  # least number of names from the first stage, if the PLM finds that many different ones
 
 
-def contexts(
-    writer: AnyWriter, task: Task, *, count: int = CONTEXTS, seed: int, sampling: Sampling = NAMES
-) -> list[str]:
+def contexts(writer: AnyWriter, task: Task, *, count: int = CONTEXTS, seed: int) -> list[str]:
     """The task's contexts: its list, or distinct names written by the PLM; empty for a task that has none."""
     if task.contexts:
         return list(task.contexts)
@@ -48,7 +46,7 @@ def contexts(
         return []
     found: dict[str, None] = {}
     for attempt in range(8):
-        texts = writer.write([task.context_prompt] * count, sampling, seed=derived_seed(seed, attempt))
+        texts = writer.write([task.context_prompt] * count, NAMES, seed=derived_seed(seed, attempt))
         usable = (text for text in texts if text and text.strip() and not SLOT.search(text))
         found |= dict.fromkeys(" ".join(text.split()) for text in usable)
         if len(found) >= count:

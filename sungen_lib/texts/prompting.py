@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.tasks import Task, fill
@@ -44,7 +43,6 @@ def mean_losses(
     *,
     shared: Sequence[int] | None = None,
     batch_size: int = 64,
-    progress: str | None = None,
 ) -> Tensor:
     """Mean negative log-likelihood per token (the first is given), (N,) float64 in nats, on the CPU.
 
@@ -61,7 +59,7 @@ def mean_losses(
 
     order = sorted(range(len(rows)), key=place)
     result = torch.empty(len(rows), dtype=torch.float64)
-    for chunk in tqdm(list(_batches(order, rows, batch_size)), desc=progress, disable=progress is None):
+    for chunk in _batches(order, rows, batch_size):
         totals = _total_losses(model, [cut[i][0] for i in chunk], [cut[i][1] for i in chunk])
         result[chunk] = totals / torch.tensor([len(rows[i]) - 1 for i in chunk])
     return result
@@ -132,7 +130,6 @@ def predict(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     batch_size: int = 64,
-    progress: str | None = None,
 ) -> np.ndarray:
     """(N,) int64 predicted labels; the labels in ``data`` are not read."""
     limit = int(model.config.max_position_embeddings)
@@ -144,6 +141,6 @@ def predict(
     rows = [tuple(row) for rows in by_label for row in rows]
     once = dict(zip(rows, shared, strict=True))  # equal rows get one loss, and a tie goes to the first label
     different, lengths = list(map(list, once)), list(once.values())
-    losses = mean_losses(model, different, shared=lengths, batch_size=batch_size, progress=progress)
+    losses = mean_losses(model, different, shared=lengths, batch_size=batch_size)
     number = {row: i for i, row in enumerate(once)}
     return losses[[number[row] for row in rows]].view(task.classes, -1).argmin(0).numpy()

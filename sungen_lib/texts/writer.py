@@ -100,10 +100,8 @@ class Writer:
         self.tokens = 0
         size = model.config.vocab_size
         pieces = [tokenizer.decode([i]) if i < len(tokenizer) else "" for i in range(size)]
-        ends = [QUOTE in piece for piece in pieces]
-        self.ends = torch.tensor(ends, device=self.device)
+        self.stops = torch.tensor([QUOTE in piece for piece in pieces], device=self.device)
         eos = tokenizer.eos_token_id
-        self.stops = self.ends.clone()
         if eos is not None:
             self.stops[eos] = True
 
