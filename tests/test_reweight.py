@@ -723,8 +723,8 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
 def test_labels_of_an_outer_set_are_followed_by_name() -> None:
     texts, _ = noisy_examples(40)
     reversed_names = replace(texts, labels=1 - texts.labels, label_names=texts.label_names[::-1])
-    same = [quick_weights(texts, outer_set=outer).weights for outer in (texts, reversed_names)]
-    np.testing.assert_array_equal(*same)
+    first, second = (quick_weights(texts, outer_set=outer).weights for outer in (texts, reversed_names))
+    np.testing.assert_array_equal(first, second)
     for outer, why in (
         (replace(texts, label_names=(*texts.label_names, "third")), "outer_set: label 'third' is none of the training"),
         (replace(texts, pairs=texts.texts), "outer_set: pairs go with pairs only"),

@@ -257,7 +257,7 @@ def test_tf32_is_off_in_the_backward_pass_too(method: str) -> None:
     backends: Any = torch.backends
     model, data = tam(), training_set(n=8)
     found: set[str] = set()
-    model.linear.weight.register_hook(lambda _: found.add(backends.cudnn.rnn.fp32_precision))
+    list(model.parameters())[-1].register_hook(lambda _: found.add(backends.cudnn.rnn.fp32_precision))
     settings: dict[str, Any] = {"lr": 1e-3, "batch_size": 8, "precision": "float32"}
     trainers: dict[str, Callable[[], Trainer]] = {
         "plain": lambda: Trainer(model, data, **settings),

@@ -101,8 +101,9 @@ class Explorer:
         """Write the marked rows to ``path`` as CSV, in the order of the texts; says what was written."""
         buffer = io.StringIO(newline="")
         writer = csv.writer(buffer)
-        for line in (self._header(), *(self._line(row, None) for row in sorted(self.marked))):
-            writer.writerow(harmless(cell) if isinstance(cell, str) else cell for cell in line)
+        lines: list[Sequence[object]] = [self._header(), *(self._line(row, None) for row in sorted(self.marked))]
+        for line in lines:
+            writer.writerow([harmless(cell) if isinstance(cell, str) else cell for cell in line])
         storage.write_text(path, buffer.getvalue())
         return f"{len(self.marked):,} marked, saved to {path}"
 
