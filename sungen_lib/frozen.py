@@ -12,6 +12,7 @@ import json
 import math
 import os
 import sys
+import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH = 64  # texts embedded at once
+SAVE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,10 @@ class Embedder:
             with locked(store_root() / "locks" / f"vectors-{place.stem}"):
                 found = _sound(place)  # another process may have embedded the texts meanwhile
                 if found is None:
-                    found = self._embed(texts, device)
-                    with atomic_path(place) as temporary:
-                        save_file({"vectors": found}, temporary, {SEAL: _seal(found)})
+                    begun = place.with_suffix(".begun")
+                    found = self._embed(texts, device, begun)
+                    _save(found, place)
+                    begun.unlink(missing_ok=True)
         labels = torch.as_tensor(texts.labels, device=device)
         return Vectors(found.to(device), labels, len(texts.label_names))
 
@@ -165,20 +168,32 @@ class Embedder:
             return config
 
     @torch.inference_mode()
-    def _embed(self, texts: Examples, device: str | torch.device) -> Tensor:
-        """(N, D) on the CPU: for each text the mean of the last layer's states, scaled to length 1."""
+    def _embed(self, texts: Examples, device: str | torch.device, begun: Path) -> Tensor:
+        """(N, D) on the CPU: for each text the mean of the last layer's states, scaled to length 1.
+
+        ``begun`` keeps the vectors of the first batches, and the same call goes on from there after a kill.
+        """
         model, tokenizer = _encoder(self.path)
         model.to(device).eval()
         limit = min(self.max_length, tokenizer.model_max_length, _positions(model))
         data = encode(texts, tokenizer, max_length=limit, device=device)
-        result = torch.empty(len(texts), model.config.hidden_size, device=device)
         batches = list(sorted_batches(data.sizes, BATCH))
+        kept = _sound(begun)
+        parts = [] if kept is None else list(kept.to(device).split(BATCH))
         hidden = len(batches) < 8 or bool(os.environ.get("TQDM_DISABLE"))
-        for rows in tqdm(batches, desc="embedding", unit="batch", leave=False, disable=hidden):
-            result[torch.as_tensor(rows, device=device)] = _means(model, data.batch(rows)).float()
-        if not bool(torch.isfinite(result).all()):
+        bar = tqdm(total=len(batches), initial=len(parts), desc="embedding", unit="batch", leave=False, disable=hidden)
+        saved = time.monotonic()
+        with bar:
+            for rows in batches[len(parts) :]:
+                parts.append(_means(model, data.batch(rows)).float())
+                bar.update()
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    _save(torch.cat(parts).cpu(), begun)
+                    saved = time.monotonic()
+        vectors = torch.cat(parts).cpu()
+        if not bool(torch.isfinite(vectors).all()):
             raise ValueError(f"the encoder {self.path!r} makes vectors that are not finite; its weights are bad")
-        return result.cpu()
+        return vectors[np.argsort(np.concatenate(batches))]
 
 
 def _means(model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -233,6 +248,11 @@ def _encoder(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def _seal(vectors: Tensor) -> str:
     """SHA-256: safetensors would not notice a changed number."""
     return hashlib.sha256(vectors.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _save(vectors: Tensor, place: Path) -> None:
+    with atomic_path(place) as temporary:
+        save_file({"vectors": vectors}, temporary, {SEAL: _seal(vectors)})
 
 
 def _stored(place: Path) -> Tensor | None:

@@ -195,9 +195,9 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
     real = Embedder._embed
 
-    def counted(self: Embedder, texts: Examples, device: Any) -> Tensor:
+    def counted(self: Embedder, texts: Examples, *arguments: Any) -> Tensor:
         calls.append(len(texts))
-        return real(self, texts, device)
+        return real(self, texts, *arguments)
 
     monkeypatch.setattr(Embedder, "_embed", counted)
     return calls
@@ -310,6 +310,28 @@ def test_an_interrupted_embedding_leaves_nothing(
         patch.setattr(frozen, "_means", interrupted)
         vectors_of(encoder, keyword_examples(20))
     assert cached(tmp_path) == []
+
+
+def test_embedding_goes_on_after_a_kill(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, means, sizes = keyword_examples(30), frozen._means, list[int]()
+    monkeypatch.setattr(frozen, "BATCH", 8)
+    expected = vectors_of(encoder, texts)
+    (place,) = cached(tmp_path)
+    place.unlink()
+
+    def killed_in_the_third(model: Any, batch: Any) -> Tensor:
+        sizes.append(len(batch.labels))
+        if len(sizes) == 3:
+            raise KeyboardInterrupt
+        return means(model, batch)
+
+    monkeypatch.setattr(frozen, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(frozen, "_means", killed_in_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        vectors_of(encoder, texts)
+    assert torch.equal(vectors_of(encoder, texts), expected)
+    assert sizes == [8, 8, 8, 8, 6]  # the third batch twice
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
 # --- encoders that will not do ----------------------------------------------------------------------------------------
