@@ -138,10 +138,10 @@ class Embedder:
             with locked(store_root() / "locks" / f"vectors-{place.stem}"):
                 found = _sound(place)  # another process may have embedded the texts meanwhile
                 if found is None:
-                    begun = place.with_suffix(".begun")
-                    found = self._embed(texts, device, begun)
+                    found = self._embed(texts, device, place)
                     _save(found, place)
-                    begun.unlink(missing_ok=True)
+                    for begun in place.parent.glob(f"{place.stem}*.begun"):
+                        begun.unlink()
         labels = torch.as_tensor(texts.labels, device=device)
         return Vectors(found.to(device), labels, len(texts.label_names))
 
@@ -168,32 +168,35 @@ class Embedder:
             return config
 
     @torch.inference_mode()
-    def _embed(self, texts: Examples, device: str | torch.device, begun: Path) -> Tensor:
+    def _embed(self, texts: Examples, device: str | torch.device, place: Path) -> Tensor:
         """(N, D) on the CPU: for each text the mean of the last layer's states, scaled to length 1.
 
-        ``begun`` keeps the vectors of the first batches, and the same call goes on from there after a kill.
+        A file beside ``place`` keeps the vectors of the first batches; after a kill the same call goes on from there.
         """
         model, tokenizer = _encoder(self.path)
         model.to(device).eval()
         limit = min(self.max_length, tokenizer.model_max_length, _positions(model))
         data = encode(texts, tokenizer, max_length=limit, device=device)
-        batches = list(sorted_batches(data.sizes, BATCH))
-        kept = _sound(begun)
-        parts = [] if kept is None else list(kept.to(device).split(BATCH))
-        hidden = len(batches) < 8 or bool(os.environ.get("TQDM_DISABLE"))
-        bar = tqdm(total=len(batches), initial=len(parts), desc="embedding", unit="batch", leave=False, disable=hidden)
-        saved = time.monotonic()
+        order = np.concatenate(list(sorted_batches(data.sizes, BATCH)))
+        begun = place.with_suffix(f".{hashlib.sha256(order.tobytes()).hexdigest()[:8]}.begun")
+        kept, result = _sound(begun), torch.empty(len(order), model.config.hidden_size, device=device)  # in that order
+        done = 0 if kept is None else len(kept)
+        if kept is not None:
+            result[:done] = kept.to(device)
+        hidden = len(order) < 8 * BATCH or bool(os.environ.get("TQDM_DISABLE"))
+        bar = tqdm(total=len(order), initial=done, desc="embedding", unit="text", leave=False, disable=hidden)
+        due = time.monotonic() + SAVE_SECONDS
         with bar:
-            for rows in batches[len(parts) :]:
-                parts.append(_means(model, data.batch(rows)).float())
-                bar.update()
-                if time.monotonic() - saved > SAVE_SECONDS:
-                    _save(torch.cat(parts).cpu(), begun)
-                    saved = time.monotonic()
-        vectors = torch.cat(parts).cpu()
-        if not bool(torch.isfinite(vectors).all()):
+            for start in range(done, len(order), BATCH):
+                vectors = _means(model, data.batch(order[start : start + BATCH])).float()
+                result[start : start + len(vectors)] = vectors
+                bar.update(len(vectors))
+                if time.monotonic() > due:
+                    due = _saved(result[: start + len(vectors)].cpu(), begun)
+        if not bool(torch.isfinite(result).all()):
+            begun.unlink(missing_ok=True)
             raise ValueError(f"the encoder {self.path!r} makes vectors that are not finite; its weights are bad")
-        return vectors[np.argsort(np.concatenate(batches))]
+        return result[torch.as_tensor(np.argsort(order), device=device)].cpu()
 
 
 def _means(model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -253,6 +256,13 @@ def _seal(vectors: Tensor) -> str:
 def _save(vectors: Tensor, place: Path) -> None:
     with atomic_path(place) as temporary:
         save_file({"vectors": vectors}, temporary, {SEAL: _seal(vectors)})
+
+
+def _saved(vectors: Tensor, place: Path) -> float:
+    """``_save``; when to do it again, so that saving takes little of the time even where vectors fill gigabytes."""
+    began = time.monotonic()
+    _save(vectors, place)
+    return time.monotonic() + max(SAVE_SECONDS, 30 * (time.monotonic() - began))
 
 
 def _stored(place: Path) -> Tensor | None:

@@ -29,6 +29,7 @@ from sungen_lib.lab.text_sets import TextSets
 from sungen_lib.learn import LearnedWeights
 from sungen_lib.models import TamConfig
 from sungen_lib.seeds import derived_seed
+from sungen_lib.texts import tasks
 from sungen_lib.texts.examples import DataMissing, Examples
 
 TAM = TamConfig("lstm", embedding=8, hidden=8, lr=1e-2, epochs=2, batch_size=8)
@@ -285,6 +286,7 @@ def test_gold_sets_have_the_profile_s_size_else_the_paper_s(tmp_path: Path) -> N
     (tmp_path / "dbpedia" / "std").mkdir(parents=True)
     for split in ("train", "test"):
         (tmp_path / "dbpedia" / "std" / f"{split}.jsonl").write_text("")
+    (tmp_path / "dbpedia" / "labels.json").write_text(json.dumps(tasks.get("dbpedia").labels))
     found = {}
     for name in ("laptop", "small", "paper"):
         data = TaskData(profiles.get(name), str(tmp_path))
@@ -299,6 +301,7 @@ def test_the_oracle_learns_from_all_gold_rows_but_no_more_of_the_hub_than_the_pa
 ) -> None:
     (tmp_path / "yelp" / "std").mkdir(parents=True)
     (tmp_path / "yelp" / "std" / "train.jsonl").write_text("")
+    (tmp_path / "yelp" / "labels.json").write_text('["negative", "positive"]')
     given = {"profile": "laptop", "data_dir": str(tmp_path) if folder else None, "oracles": None}
     one = Experiment.from_parameters("t", given, tasks=["yelp"], oracles=Classifiers | None)
     read: list[Gold] = []

@@ -109,17 +109,23 @@ def test_a_data_file_that_was_replaced_after_planning_is_refused(store: Path, tm
     place = tmp_path / "data" / "imdb"
     (place / "gpt2-xl").mkdir(parents=True)
     (place / "labels.json").write_text('["negative", "positive"]')
-    rows = [json.dumps({"idx": i, "text": f"text {i}", "label": i % 2}) for i in range(4)]
+    rows = [json.dumps({"idx": i, "text": f"text {i}", "label": i % 2}) for i in range(5)]
     path = place / "gpt2-xl" / "train.jsonl"
-    path.write_text("\n".join(rows))
+    path.write_text("\n".join(rows[:4]))
     data = TaskData(replace(profiles.get("small"), pool=2), str(tmp_path / "data"))
     planned = data.synthetic("imdb")
     assert len(sources.load(planned, data.data_dir)) == 2
     sources.load.cache_clear()
-    path.write_text("\n".join(reversed(rows)))
+    path.write_text("\n".join(rows))
     with pytest.raises(DataError, match=r"train\.jsonl has changed since this run was planned: start again"):
         sources.load(planned, data.data_dir)
-    assert len(sources.load(data.synthetic("imdb"), data.data_dir)) == 2
+    renamed = data.synthetic("imdb")
+    assert len(sources.load(renamed, data.data_dir)) == 2
+    (place / "labels.json").write_text('["positive", "negative"]')
+    sources.load.cache_clear()
+    assert data.synthetic("imdb") != renamed
+    with pytest.raises(DataError, match="has changed since this run was planned"):
+        sources.load(renamed, data.data_dir)
 
 
 def test_serial_equals_parallel_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

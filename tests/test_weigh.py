@@ -401,7 +401,8 @@ def test_sigterm_ends_the_installed_command_like_ctrl_c(
     scripts = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
     script = metadata.EntryPoint("sungen", scripts["sungen"], "console_scripts").load()
     write(tmp_path / "mine.csv", frame(noisy()[0]))
-    monkeypatch.setattr(sys, "argv", ["sungen", "weights", str(tmp_path / "mine.csv")])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["sungen", "weights", "mine.csv"])
     monkeypatch.setattr(weigh, "learn_weights", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     try:

@@ -98,7 +98,10 @@ class Explorer:
         return "".join(f"<p>The {end} weights:</p>{self.table(rows, clip=CLIP)}" for end, rows in parts)
 
     def save(self, path: str | Path) -> str:
-        """Write the marked rows to ``path`` as CSV, in the order of the texts; says what was written."""
+        """Write the marked rows to ``path`` as CSV, in the order of the texts; says what was written.
+
+        Cells that a spreadsheet would take for formulas get an apostrophe in front.
+        """
         buffer = io.StringIO(newline="")
         writer = csv.writer(buffer)
         lines: list[Sequence[object]] = [self._header(), *(self._line(row, None) for row in sorted(self.marked))]

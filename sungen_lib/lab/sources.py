@@ -38,7 +38,7 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
     if isinstance(spec, Gold) and task.files:
         path = dict(task.files)[spec.split]
         own = data_folder.fitting(jsonl.read_jsonl(path, task.labels), spec.task, spec.split)
-        _refuse_changed(path, spec)
+        _refuse_changed(spec, file_fingerprint(path, spec.task), path)
         return _some(own, spec.rows)
     from_hub = spec.source == "hub" and data_dir is None  # its fingerprint is a name there, not a file's hash
     if from_hub:
@@ -50,13 +50,26 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
     split = spec.split if isinstance(spec, Gold) else "train"
     everything = data_folder.load(data_dir, spec.task, source, split)
     if not from_hub:
-        _refuse_changed(data_folder.locate(data_dir, spec.task, source, split), spec)
+        path = data_folder.locate(data_dir, spec.task, source, split)
+        _refuse_changed(spec, folder_fingerprint(data_dir, spec.task, source, split), path)
     if isinstance(spec, Gold):
         return _some(everything, spec.rows)
     needed = spec.start + spec.rows
     if len(everything) < needed:
         raise DataMissing(f"{needed:,} rows by {spec.plm} for {spec.task} are needed, there are {len(everything):,}")
     return _some(everything, spec.rows, start=spec.start)
+
+
+def file_fingerprint(path: Path, task: str) -> str:
+    """What names a set of rows that is read from ``path``: its hash, and that of a user-defined task's file."""
+    return " ".join(map(file_hash, [path, Path(task)] if tasks.is_file(task) else [path]))
+
+
+def folder_fingerprint(data_dir: str, task: str, source: str, split: str) -> str:
+    """The same for a set of the data folder; label names in another order than the task's count, too."""
+    found = file_fingerprint(data_folder.locate(data_dir, task, source, split), task)
+    names = data_folder.label_names(data_dir, task)
+    return found if names == tasks.get(task).labels else f"{found} {'/'.join(names)}"
 
 
 def file_hash(path: Path) -> str:
@@ -70,10 +83,10 @@ def _file_hash(path: Path, size: int, modified: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _refuse_changed(path: Path, spec: Data) -> None:
+def _refuse_changed(spec: Data, fingerprint: str, place: Path | str) -> None:
     """After reading: a file replaced since its set was named would give a record of other data than its id says."""
-    if not spec.fingerprint.startswith(file_hash(path)):
-        raise DataError(f"{path} has changed since this run was planned: start again")
+    if spec.fingerprint != fingerprint:
+        raise DataError(f"{place} has changed since this run was planned: start again")
 
 
 def _some(everything: Examples, rows: int | None, *, start: int = 0) -> Examples:

@@ -8,7 +8,7 @@ from pathlib import Path
 from sungen_lib import embedded
 from sungen_lib.lab import profiles
 from sungen_lib.lab.profiles import Profile
-from sungen_lib.lab.sources import file_hash
+from sungen_lib.lab.sources import file_fingerprint, file_hash, folder_fingerprint
 from sungen_lib.lab.specs import Gold, Synthetic
 from sungen_lib.texts import data_folder, tasks
 from sungen_lib.texts.examples import DataMissing
@@ -78,7 +78,7 @@ class TaskData:
             return _user_task(task)
         if self.data_dir is None:
             raise DataMissing(f"no data_dir was given to read {source} data for {task} from")
-        return file_hash(data_folder.locate(self.data_dir, task, source, split))
+        return folder_fingerprint(self.data_dir, task, source, split)
 
 
 def _user_gold(task: str, split: str) -> str:
@@ -86,7 +86,7 @@ def _user_gold(task: str, split: str) -> str:
     path = dict(tasks.get(task).files).get(split)
     if path is None or not path.is_file():
         raise DataMissing(f"no {path}" if path else f"{task} names no {split} file of gold rows")
-    return f"{file_hash(path)} {_user_task(task)}"
+    return file_fingerprint(path, task)
 
 
 def _user_task(task: str) -> str:
