@@ -83,10 +83,10 @@ def _file_hash(path: Path, size: int, modified: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _refuse_changed(spec: Data, fingerprint: str, place: Path | str) -> None:
+def _refuse_changed(spec: Data, fingerprint: str, path: Path) -> None:
     """After reading: a file replaced since its set was named would give a record of other data than its id says."""
     if spec.fingerprint != fingerprint:
-        raise DataError(f"{place} has changed since this run was planned: start again")
+        raise DataError(f"{path} has changed since this run was planned: start again")
 
 
 def _some(everything: Examples, rows: int | None, *, start: int = 0) -> Examples:
