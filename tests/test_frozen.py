@@ -706,7 +706,7 @@ def placed(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Exam
         table.update(zip(names, values, strict=True))
         return Examples.of(names, labels, [f"class{k}" for k in range(classes)])
 
-    def embed(self: Embedder, texts: Examples, device: Any) -> Tensor:
+    def embed(self: Embedder, texts: Examples, *_: Any) -> Tensor:
         return torch.as_tensor(np.array([table[text] for text in texts.texts]), dtype=torch.float32)
 
     monkeypatch.setattr(Embedder, "_embed", embed)

@@ -248,7 +248,8 @@ def test_validation_rows_of_a_folder_are_disjoint_from_the_pool(tmp_path: Path) 
     jsonl.write_jsonl(folder / "imdb" / "gpt2-xl" / "train.jsonl", examples.Examples.of(
         [f"text {i}" for i in range(50)], everything.labels, ("negative", "positive")))  # fmt: skip
     (folder / "imdb" / "labels.json").write_text('["negative", "positive"]')
-    pool = Synthetic("imdb", "gpt2-xl", "folder", 30, "f")
+    fingerprint = sources.folder_fingerprint(str(folder), "imdb", "gpt2-xl", "train")
+    pool = Synthetic("imdb", "gpt2-xl", "folder", 30, fingerprint)
     first, rest = sources.load(pool, str(folder)), sources.load(replace(pool, start=30, rows=20), str(folder))
     assert len(set(first.idx)) == 30 and set(first.idx) | set(rest.idx) == set(range(50))
     with pytest.raises(examples.DataMissing, match="51 rows by gpt2-xl for imdb are needed, there are 50"):
