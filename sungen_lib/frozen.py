@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from sungen_lib.encode import Batch, encode, sorted_batches
 from sungen_lib.encoder import inputs
-from sungen_lib.storage import SEAL, Damaged, atomic_path, locked, set_aside, store_root
+from sungen_lib.storage import SEAL, Damaged, atomic_path, locked, store_root, unless_damaged
 from sungen_lib.texts import plms, wheels
 from sungen_lib.texts.examples import Examples
 
@@ -136,7 +136,7 @@ class Embedder:
             found = None
         if found is None:
             with locked(store_root() / "locks" / f"vectors-{place.stem}"):
-                found = _sound(place)  # another process may have embedded the texts meanwhile
+                found = unless_damaged(_stored, place)  # another process may have embedded the texts meanwhile
                 if found is None:
                     found = self._embed(texts, device, place)
                     _save(found, place)
@@ -179,7 +179,8 @@ class Embedder:
         data = encode(texts, tokenizer, max_length=limit, device=device)
         order = np.concatenate(list(sorted_batches(data.sizes, BATCH)))
         begun = place.with_suffix(f".{hashlib.sha256(order.tobytes()).hexdigest()[:8]}.begun")
-        kept, result = _sound(begun), torch.empty(len(order), model.config.hidden_size, device=device)  # in that order
+        kept = unless_damaged(_stored, begun)
+        result = torch.empty(len(order), model.config.hidden_size, device=device)  # in that order
         done = 0 if kept is None else len(kept)
         if kept is not None:
             result[:done] = kept.to(device)
@@ -278,12 +279,3 @@ def _stored(place: Path) -> Tensor | None:
     if seal != _seal(vectors):
         raise Damaged("its content does not match its checksum")
     return vectors
-
-
-def _sound(place: Path) -> Tensor | None:
-    """``_stored``; a damaged file is set aside. Call it with the lock: two processes may find the damage."""
-    try:
-        return _stored(place)
-    except Damaged as error:
-        set_aside(place, str(error))
-        return None

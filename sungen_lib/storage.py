@@ -8,14 +8,15 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 from safetensors import SafetensorError
 
+T = TypeVar("T")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -89,6 +90,18 @@ def set_aside(path: Path, why: str) -> None:
     aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
     path.rename(aside)
     print(f"set aside {aside}: {why}; it will be made again")
+
+
+def unless_damaged(read: Callable[[Path], T], path: Path) -> T | None:
+    """``read(path)``; ``None`` if that raises ``Damaged``, and then ``path`` is set aside.
+
+    Where several processes may find the damage, call it with the lock that they take.
+    """
+    try:
+        return read(path)
+    except Damaged as error:
+        set_aside(path, str(error))
+        return None
 
 
 POINTER = b"version https://git-lfs.github.com/spec/"

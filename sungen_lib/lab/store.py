@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from sungen_lib import show
 from sungen_lib.lab.specs import Spec, identify
-from sungen_lib.storage import Damaged, locked, read_sealed, set_aside, store_root, write_sealed
+from sungen_lib.storage import Damaged, locked, read_sealed, store_root, unless_damaged, write_sealed
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,11 +117,7 @@ def _read(place: Path) -> Record | None:
 
 def sound(place: Path) -> Record | None:
     """The record there; a damaged one is set aside. Call it within ``exclusively``."""
-    try:
-        return _read(place)
-    except Damaged as error:
-        set_aside(place, str(error))
-        return None
+    return unless_damaged(_read, place)
 
 
 @contextmanager

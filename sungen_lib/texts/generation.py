@@ -20,7 +20,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from sungen_lib.seeds import derived_seed
-from sungen_lib.storage import Damaged, read_sealed, set_aside, write_sealed
+from sungen_lib.storage import Damaged, read_sealed, set_aside, unless_damaged, write_sealed
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.served import Served
 from sungen_lib.texts.tasks import Task, fill
@@ -93,7 +93,7 @@ def _shards(make: Callable[[int], list[_Row]], folder: Path | None) -> Iterator[
     number = 0
     while True:
         path = None if folder is None else folder / f"shard-{number:05d}.json"
-        rows = None if path is None else _stored_shard(path)
+        rows = None if path is None else unless_damaged(_stored_shard, path)
         if rows is None:
             rows = make(number)
             if path is not None:
@@ -103,14 +103,8 @@ def _shards(make: Callable[[int], list[_Row]], folder: Path | None) -> Iterator[
 
 
 def _stored_shard(path: Path) -> list[_Row] | None:
-    """``None`` if there is none; a damaged one is set aside."""
-    if not path.exists():
-        return None
-    try:
-        return [_Row(**row) for row in read_sealed(path)["rows"]]
-    except Damaged as error:
-        set_aside(path, str(error))
-        return None
+    """``None`` if there is none; raises ``Damaged``."""
+    return [_Row(**row) for row in read_sealed(path)["rows"]] if path.exists() else None
 
 
 def _manifest(
