@@ -4,4 +4,11 @@
 takes seconds to import; this dictionary does not.
 """
 
-PROFILES = {"tiny": "none", "embedded": "none", "laptop": "optional", "small": "required", "paper": "optional"}
+PROFILES = {
+    "tiny": "none",
+    "embedded": "none",
+    "laptop": "optional",
+    "small": "required",
+    "medium": "required",
+    "paper": "optional",
+}

@@ -1,7 +1,8 @@
 """The profiles: sizes and sources only, never code paths.
 
 ``embedded`` is the offline demonstration (default), ``laptop`` writes its texts with a PLM that pip can install,
-``small`` reads real PLM-written text from a data folder, ``paper`` is the paper's setting, ``tiny`` is for tests.
+``small`` reads real PLM-written text from a data folder, ``medium`` a pool that is more than four times as large,
+``paper`` is the paper's setting, ``tiny`` is for tests.
 """
 
 from __future__ import annotations
@@ -178,6 +179,24 @@ PROFILES = {
         gold_test=None,
         iterations=50,
         outer_size=2_000,
+        lstm=PAPER_LSTM,
+        distilbert=PAPER_DISTILBERT,
+        lstm_seeds=(1, 2, 3),
+        distilbert_seeds=(1, 2, 3),
+    ),
+    # IMDb alone, by GPT2-XL and two other PLMs: the first 45,000 rows of 45,403, so that shares are round numbers.
+    "medium": Profile(
+        name="medium",
+        source="folder",
+        plm="four-plms",
+        pool=45_000,
+        pair_pool=6_000,
+        budget=None,
+        budgets=(450, 900, 2_250, 4_500, 9_000, 22_500, 45_000),  # the paper's shares of the pool, and half of it
+        gold_train=None,
+        gold_test=5_000,
+        iterations=50,
+        outer_size=9_000,
         lstm=PAPER_LSTM,
         distilbert=PAPER_DISTILBERT,
         lstm_seeds=(1, 2, 3),
