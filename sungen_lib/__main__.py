@@ -113,7 +113,9 @@ def _checked(arguments: Sequence[str] | None, notebooks: Path) -> argparse.Names
         if needed == "required" and options.data is None:
             parser.error(f"profile {options.profile} reads real data: give --data DIR")
         if needed == "none" and options.data is not None:
-            parser.error(f"profile {options.profile} reads no data folder: --data goes with laptop, small, medium or paper")
+            parser.error(
+                f"profile {options.profile} reads no data folder: --data goes with laptop, small, medium or paper"
+            )
     if options.command in ("run", "plan", "refresh"):
         try:
             select(notebooks, options.only)

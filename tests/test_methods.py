@@ -292,7 +292,12 @@ def test_gold_sets_have_the_profile_s_size_else_the_paper_s(tmp_path: Path) -> N
         data = TaskData(profiles.get(name), str(tmp_path))
         found[name] = [data.gold("dbpedia", split).rows for split in ("train", "test")]
         assert data.gold("dbpedia", "train", rows=7).rows == 7
-    assert found == {"laptop": [2_500, 1_000], "small": [None, None], "medium": [None, 5_000], "paper": [560_000, 5_000]}
+    assert found == {
+        "laptop": [2_500, 1_000],
+        "small": [None, None],
+        "medium": [None, 5_000],
+        "paper": [560_000, 5_000],
+    }
 
 
 @pytest.mark.parametrize(("folder", "rows"), [(False, 560_000), (True, None)])
