@@ -1,4 +1,5 @@
-"""From weights to a subset: Bernoulli sampling to a budget (Section 3), top and bottom k (Table 5)."""
+"""From weights to a subset: Bernoulli sampling to a budget (Section 3), top and bottom k (Table 5); without weights, a
+random subset."""
 
 from __future__ import annotations
 
@@ -31,12 +32,24 @@ def inclusion_probabilities(weights: np.ndarray, budget: int) -> np.ndarray:
 
 
 def bernoulli_subset(weights: np.ndarray, budget: int, *, seed: int) -> np.ndarray:
-    """Sorted indices of a random subset of expected size ``budget``: sample i is in it with probability w'_i.
+    """Sorted indices of a random subset of expected size ``budget``: sample i is in it with probability w'_i."""
+    return np.flatnonzero(_draws(len(weights), seed) < inclusion_probabilities(weights, budget))
 
-    ``seed`` is not used directly: with ``default_rng(seed)`` the draws would repeat those of flips planted with it.
+
+def random_subset(samples: int, budget: int, *, seed: int) -> np.ndarray:
+    """Sorted indices of ``budget`` of so many ``samples``, all equally likely; larger budgets contain smaller ones.
+
+    The draws are those of ``bernoulli_subset``, so that of two subsets with one seed only the weights are different:
+    equal weights give nearly the same subset.
     """
-    draws = np.random.default_rng(derived_seed(seed, 1)).random(len(weights))
-    return np.flatnonzero(draws < inclusion_probabilities(weights, budget))
+    if not 1 <= budget <= samples:
+        raise ValueError(f"budget must lie in 1..{samples}, got {budget}")
+    return np.sort(np.argsort(_draws(samples, seed), kind="stable")[:budget])
+
+
+def _draws(samples: int, seed: int) -> np.ndarray:
+    """(N,) in [0, 1). With ``default_rng(seed)`` they would repeat the draws of flips planted with the same seed."""
+    return np.random.default_rng(derived_seed(seed, 1)).random(samples)
 
 
 def top(weights: np.ndarray, k: int) -> np.ndarray:

@@ -54,6 +54,12 @@ class Methods:
         train = self.data.synthetic(task)
         return self._run("zerogen", task, tam, seed, train=train, budget=self._budget(task, budget), **changes)
 
+    def zerogen_at(self, task: str, tam: str, seed: int, *, budget: int) -> Run:
+        """ZeroGen with ``budget`` texts of the pool, other ones for each seed, as SunGen's subsets are: with the same
+        texts for all seeds, the seeds would not show how much depends on which texts they are."""
+        run = self.zerogen(task, tam, seed, budget=budget)
+        return run if run.budget is None else replace(run, selection="random")
+
     def sungen(
         self, task: str, tam: str, seed: int, *, budget: int | None = None, by: str | None = None, **changes: Any
     ) -> Run:

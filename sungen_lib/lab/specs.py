@@ -102,8 +102,8 @@ class Run:
     """One accuracy on ``test``: of a TAM, or of the linear model (no ``tam``), trained on rows of ``train``; or of a
     PLM, prompted (``plm``).
 
-    ``method`` is for readers; the other fields decide the result. ``selection``: "first", "bernoulli" (a subset drawn
-    by ``weights``), "weighted", or a key of ``baselines.SELECTIONS``. ``training``: "fit" (plain, by ``loss``) or a key
+    ``method`` is for readers; the other fields decide the result. ``selection``: "first", "random" (a subset, by
+    ``seed``), "bernoulli" (one drawn by ``weights``), "weighted", or a key of ``baselines.SELECTIONS``. ``training``: "fit" (plain, by ``loss``) or a key
     of ``baselines.TRAININGS``. ``curve`` also tests after every epoch of plain training. Several ``weights`` are
     averaged. If ``test`` is synthetic (for choosing among variants), the robust loss is recorded as well.
     """

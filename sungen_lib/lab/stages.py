@@ -25,7 +25,7 @@ from sungen_lib.losses import LOSSES
 from sungen_lib.models import Prepared, TamConfig
 from sungen_lib.seeds import derived_seed
 from sungen_lib.storage import atomic_path, read_sealed, set_aside, write_sealed
-from sungen_lib.subset import bernoulli_subset
+from sungen_lib.subset import bernoulli_subset, random_subset
 from sungen_lib.texts import prompting, tasks
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.generation import generate
@@ -181,6 +181,8 @@ def _rows(spec: Run, pool: Examples, weights: np.ndarray | None = None) -> np.nd
         return np.arange(len(pool))
     if spec.selection == "first":
         return np.arange(len(pool))[: spec.budget]
+    if spec.selection == "random":
+        return random_subset(len(pool), spec.budget or len(pool), seed=spec.seed)
     if spec.selection == "bernoulli":
         if weights is None or spec.budget is None:
             raise ValueError("a subset is drawn by weights, to a budget: give both")
