@@ -131,8 +131,9 @@ def _warn_if_at_chance(tam: nn.Module, train_set: Samples, seed: int) -> None:
 def choose_outer_lr(texts: Examples, rates: Sequence[float], *, pilot: int = PILOT, **settings: Any) -> float:
     """The rate with the lowest outer loss after ``pilot`` iterations (mean over the last three).
 
-    Appendix F.2 chooses among 0.25, 0.1 and 0.01 by whether the outer loss falls steadily, judged by eye. Here, too,
-    only synthetic samples decide. ``settings`` are ``learn_weights``'s, but for
+    Appendix F.2 chooses among 0.25, 0.1 and 0.01 by whether the outer loss falls steadily to a low value, judged by eye
+    over the whole run; a short pilot favours high rates, with which the weights move sooner. Only the outer set
+    decides, which is synthetic unless ``outer_set`` says otherwise. ``settings`` are ``learn_weights``'s, but for
     ``outer_lr``, ``iterations``, ``snapshots`` and ``checkpoint``. Raises ``Diverged`` if every rate diverges.
     """
     ends: dict[float, float] = {}

@@ -126,6 +126,15 @@ def test_ring_slopes_of_a_plane_are_its_gradient() -> None:
     np.testing.assert_allclose(ring_slopes(3 * alpha - 4 * beta + 7, span=2.0), np.full(4, 5.0), rtol=1e-12)
 
 
+def test_a_bowl_is_twice_as_steep_at_its_edge_as_half_way() -> None:
+    """On the grid of a ring the slope is the distance from the middle; so all rings have the innermost one's shape."""
+    alpha, beta = np.meshgrid(*2 * [np.linspace(-1, 1, 13)], indexing="ij")
+    slopes = ring_slopes((alpha**2 + beta**2) / 2, span=1.0)
+    corner_ring = [np.hypot(1, j / 6) for j in range(-6, 7)]  # one side of the outermost square, corners included
+    assert slopes[-1] == pytest.approx((2 * sum(corner_ring) + 2 * sum(corner_ring[1:-1])) / 48)
+    assert slopes[-1] / slopes[2] == pytest.approx(2, rel=0.01)  # a ring of fewer points has another share of corners
+
+
 def test_ring_slopes_go_outwards_and_vanish_on_a_plateau() -> None:
     alpha, beta = np.meshgrid(*2 * [np.linspace(-1, 1, 11)], indexing="ij")
     well = np.minimum(np.maximum(abs(alpha), abs(beta)), 0.6)  # a square funnel of slope 1 with a flat rim

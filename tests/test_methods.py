@@ -70,6 +70,11 @@ def test_first_and_weighted_rows(rows_of: Rows) -> None:
     assert rows_of(pool, selection="weighted", budget=None, weights=np.ones(10)).tolist() == list(range(10))
 
 
+def test_random_rows_depend_on_the_seed(rows_of: Rows) -> None:
+    drawn = [rows_of(keyword_examples(50), selection="random", budget=10, seed=seed).tolist() for seed in (1, 2, 1)]
+    assert drawn[0] == drawn[2] != drawn[1] and all(len(set(rows)) == 10 for rows in drawn)
+
+
 def test_drawn_rows_follow_the_weights(rows_of: Rows) -> None:
     weights = np.r_[np.ones(50), np.zeros(150)]
     rows = rows_of(keyword_examples(200), selection="bernoulli", budget=50, weights=weights, seed=3)
@@ -190,6 +195,9 @@ def test_the_whole_pool_is_one_spec_however_it_is_asked_for() -> None:
     assert (whole.selection, whole.budget) == ("weighted", None)
     part = one.methods.sungen("imdb", "lstm", 1)
     assert (part.selection, part.budget) == ("bernoulli", 48)
+    raw = [one.methods.zerogen_at("imdb", "lstm", 1, budget=budget) for budget in (24, 96)]
+    assert [(run.selection, run.budget) for run in raw] == [("random", 24), ("first", None)]
+    assert raw[1] == one.methods.zerogen("imdb", "lstm", 1, budget=96)
 
 
 def test_naming_a_set_of_weights_reads_no_data(monkeypatch: pytest.MonkeyPatch) -> None:

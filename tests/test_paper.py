@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_rel
+from scipy import stats
 
 from sungen_lib.paper import bootstrap, numbers, verdicts
 from sungen_lib.paper.cells import Array, Cell, Scale
@@ -281,7 +281,7 @@ def test_pairing_matters() -> None:
 
 def test_seed_weights_have_the_variance_of_a_mean() -> None:
     values = np.array([80.0, 82.0, 87.0])
-    weights = bootstrap._seed_weights(3, np.random.default_rng(0))
+    weights = bootstrap.seed_weights(3, np.random.default_rng(0))
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
     # sd^2 / S, sd the sample one; and Student's t for two degrees of freedom in place of the normal quantile.
     assert (weights @ values).var() == pytest.approx(13.0 / 3 * (4.3027 / 1.96) ** 2, rel=0.08)
@@ -491,6 +491,39 @@ def test_the_number_claim_counts_seeds_too() -> None:
     assert line(got, "lstm-relative-gain", "average")["verdict"] == "undecided"
 
 
+def test_an_average_s_tasks_share_their_seeds() -> None:
+    """Tasks with the same texts share their models: luck that they have in common does not average out, and luck that
+    cancels within each seed is none."""
+    swings = [-0.04, -0.02, 0.0, 0.02, 0.04]
+    widths = {}
+    for name, signs in (("common", [1] * 8), ("cancelling", [1, -1] * 4)):
+        cells = [
+            cell([rate + sign * swing * (row == "SunGen LSTM") for swing in swings], row=row, column=task, items=50_000)
+            for row, rate in (("SunGen LSTM", 0.82), ("ZeroGen LSTM", 0.75))
+            for task, sign in zip(tasks.CLASSIFICATION, signs, strict=True)
+        ]
+        low, high = line(verdicts.check("table01", cells), "lstm-average-gain", "average")[["low", "high"]]
+        widths[name] = high - low
+    of_t = 2 * stats.t.ppf(0.975, 4) * 100 * np.std(swings, ddof=1) / math.sqrt(5)
+    assert widths["common"] == pytest.approx(of_t, rel=0.1)
+    assert widths["cancelling"] < 0.6
+
+
+@pytest.mark.parametrize(
+    ("diverged", "verdict"), [(("SunGen",), "undecided"), (("ZeroGen",), "holds"), (("SunGen", "ZeroGen"), "undecided")]
+)
+def test_a_method_that_diverged_in_a_seed_does_not_hold_in_the_others(diverged: tuple[str, ...], verdict: str) -> None:
+    nan = float("nan")
+    cells = []
+    for row, rate in (("SunGen", 900), ("ZeroGen", 700)):
+        gone = row in diverged
+        correct = np.stack([np.arange(1000) < n for n in (0 if gone else rate, rate, rate + 5, rate - 5)])
+        values = (nan if gone else rate / 10, rate / 10, rate / 10 + 0.5, rate / 10 - 0.5)
+        cells.append(Cell(row, "imdb", "demo", (0, 1, 2, 3), values, correct, diverged=(0,) if gone else ()))
+    got = line(verdicts.check("table08", cells), "above-zerogen")
+    assert (got["seeds"], got["verdict"]) == ("x + + +", verdict)
+
+
 @pytest.mark.parametrize(("seeds", "swing"), [(3, 0.0), (3, 0.02), (5, 0.02), (10, 0.02), (10, 0.05)])
 def test_an_effect_that_is_not_there_holds_at_most_one_time_in_twenty(seeds: int, swing: float) -> None:
     """Two methods of the same accuracy, each seed off by its luck (standard deviation ``swing``), 800 shared items."""
@@ -544,7 +577,7 @@ def test_claims_without_items_are_judged_over_seeds_alone(
 ) -> None:
     got = line(verdicts.check("table05", [bleu("ZeroGen", zerogen), bleu("SunGen", sungen)]), "more-diverse")
     assert got["verdict"] == verdict
-    exact = ttest_rel(zerogen, sungen).confidence_interval(0.95)  # a bootstrap of few seeds is coarse
+    exact = stats.ttest_rel(zerogen, sungen).confidence_interval(0.95)  # a bootstrap of few seeds is coarse
     if len(zerogen) >= 3:
         assert (got["low"] > 0, got["high"] < 0) == (exact.low > 0, exact.high < 0)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sungen_lib.subset import bernoulli_subset, bottom, inclusion_probabilities, top
+from sungen_lib.subset import bernoulli_subset, bottom, inclusion_probabilities, random_subset, top
 
 POSITIVE = st.lists(st.floats(1e-12, 1.0), min_size=1, max_size=60).map(np.array)
 
@@ -102,3 +102,31 @@ def test_draws_do_not_depend_on_flips_planted_with_the_same_seed(seed: int) -> N
     drawn = bernoulli_subset(weights, 15_000, seed=seed)
     assert len(drawn) == pytest.approx(15_000, abs=4 * np.sqrt(15_000 / 2))
     assert flipped[drawn].mean() == pytest.approx(0.2 * 0.3 / (0.2 * 0.3 + 0.8 * 0.9), abs=0.01)
+
+
+@given(samples=st.integers(1, 300), seed=st.integers(0, 50), share=st.floats(0, 1), smaller=st.floats(0, 1))
+def test_a_random_subset_has_its_size_and_contains_the_smaller_ones(
+    samples: int, seed: int, share: float, smaller: float
+) -> None:
+    budget = max(1, round(share * samples))
+    rows = random_subset(samples, budget, seed=seed)
+    assert len(rows) == budget and (np.diff(rows) > 0).all() and 0 <= rows[0] and rows[-1] < samples
+    assert set(random_subset(samples, max(1, round(smaller * budget)), seed=seed)) <= set(rows)
+
+
+def test_a_random_subset_takes_every_sample_equally_often() -> None:
+    taken = np.bincount(np.concatenate([random_subset(10, 3, seed=seed) for seed in range(4_000)]), minlength=10)
+    np.testing.assert_allclose(taken / 4_000, 0.3, atol=4 * np.sqrt(0.3 * 0.7 / 4_000))
+
+
+def test_equal_weights_draw_nearly_the_random_subset() -> None:
+    for seed in range(5):
+        drawn = bernoulli_subset(np.full(10_000, 0.7), 1_000, seed=seed)
+        random = random_subset(10_000, 1_000, seed=seed)
+        assert len(set(drawn) & set(random)) == min(len(drawn), len(random))
+
+
+@pytest.mark.parametrize("budget", [0, 11])
+def test_no_random_subset_of_that_size(budget: int) -> None:
+    with pytest.raises(ValueError, match=r"1\.\.10"):
+        random_subset(10, budget, seed=0)

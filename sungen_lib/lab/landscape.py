@@ -81,10 +81,11 @@ def ring_slopes(values: np.ndarray, *, span: float) -> np.ndarray:
     """(points // 2,) mean slope of a surface (loss per unit of alpha or beta) on the squares around its middle.
 
     Entry k - 1 belongs to the grid points with ``max(|alpha|, |beta|) = span * k / (points // 2)``. The slope is the
-    length of the gradient within the plane, by differences of neighbouring points. On a plateau it vanishes.
+    length of the gradient within the plane, by differences of neighbouring points, of second order up to the edge, so
+    that a parabola's is exact. On a plateau it vanishes.
     """
     middle = len(values) // 2
-    slopes = np.hypot(*np.gradient(values, span / middle))
+    slopes = np.hypot(*np.gradient(values, span / middle, edge_order=2))
     offsets = np.abs(np.arange(-middle, middle + 1))
     rings = np.maximum(offsets[:, None], offsets)
     return np.array([slopes[rings == k].mean() for k in range(1, middle + 1)])

@@ -106,22 +106,30 @@ def column_of(task: str) -> str:
 
 
 def scale(spec: Run, profile: Profile, data_dir: str | None = None) -> Scale:
-    """The scale: "demo", or "paper" where task, source, sizes and TAM are the paper's, else "other"."""
+    """The scale: "demo", or "paper" where task, prompts, source, sizes and TAM are the paper's, else "other"."""
     if profile.demo:
         return "demo"
-    if tasks.is_file(spec.test.task):
-        return "other"
     task = tasks.get(spec.test.task)
+    if tasks.is_file(spec.test.task) or not task.as_in_paper:
+        return "other"
     if any(isinstance(w.outer, Gold) and w.outer.rows != 1000 for w in weights_of(spec)):
         return "other"  # Table 2's outer set (Appendix F.2)
     paper_plm = profiles.get("paper").plm
     if (spec.plm or (spec.train.plm if isinstance(spec.train, Synthetic) else paper_plm)) != paper_plm:
         return "other"
     same_tam = spec.tam is None or spec.tam in (profiles.PAPER_LSTM, profiles.PAPER_DISTILBERT)
+    if not same_tam or _size(spec.test, data_dir) != task.gold_test:
+        return "other"
     if isinstance(spec.train, Gold):
-        sizes = len(sources.load(spec.train, data_dir)), len(sources.load(spec.test, data_dir))
-        return "paper" if same_tam and sizes == (task.gold_train, task.gold_test) else "other"
-    return "paper" if profile.name == "paper" and same_tam else "other"
+        return "paper" if _size(spec.train, data_dir) == task.gold_train else "other"
+    return "paper" if profile.name == "paper" else "other"
+
+
+def _size(gold: Data, data_dir: str | None) -> int:
+    """Rows of a gold set; the hub's are known without reading it."""
+    if data_dir is None and gold.rows is not None:
+        return gold.rows
+    return len(sources.load(gold, data_dir))
 
 
 # --- weights and noise ------------------------------------------------------------------------------------------------

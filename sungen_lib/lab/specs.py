@@ -103,9 +103,10 @@ class Run:
     PLM, prompted (``plm``).
 
     ``method`` is for readers; the other fields decide the result. ``selection``: "first", "random" (a subset, by
-    ``seed``), "bernoulli" (one drawn by ``weights``), "weighted", or a key of ``baselines.SELECTIONS``. ``training``: "fit" (plain, by ``loss``) or a key
-    of ``baselines.TRAININGS``. ``curve`` also tests after every epoch of plain training. Several ``weights`` are
-    averaged. If ``test`` is synthetic (for choosing among variants), the robust loss is recorded as well.
+    ``seed``), "bernoulli" (one drawn by ``weights``), "weighted", or a key of ``baselines.SELECTIONS``. ``training``:
+    "fit" (plain, by ``loss``) or a key of ``baselines.TRAININGS``. ``curve`` also tests after every epoch of plain
+    training. Several ``weights`` are averaged. If ``test`` is synthetic (for choosing among variants), the robust loss
+    is recorded as well.
     """
 
     method: str = field(metadata=FOR_READERS)

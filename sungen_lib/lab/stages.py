@@ -66,6 +66,7 @@ def _plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]:
     texts = load(spec.train, data_dir)
     settings: dict[str, Any] = {
+        "outer_set": None if spec.outer is None else load(spec.outer, data_dir),
         "tam": spec.tam,
         "initialisations": spec.initialisations,
         "outer_size": min(spec.outer_size, max(1, len(texts) // 2)),  # the set may be smaller than was asked for
@@ -85,7 +86,6 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
         warnings.simplefilter("ignore", UserWarning)
         learned = learn_weights(
             texts,
-            outer_set=None if spec.outer is None else load(spec.outer, data_dir),
             outer_lr=outer_lr,
             iterations=spec.iterations,
             snapshots=spec.snapshots,
@@ -96,7 +96,7 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
 
 
 def _outer_lr(place: Path, texts: Examples, rates: tuple[float, ...], settings: dict[str, Any]) -> float:
-    """The outer learning rate, chosen on synthetic samples and saved, so that a restarted run uses the same one."""
+    """The outer learning rate, chosen by the run's outer loss and saved, so that a restarted run uses the same one."""
     path = place / "outer_lr.json"
     _set_aside_if_damaged(path, read_sealed)
     if not path.exists():

@@ -41,7 +41,7 @@ def _resample_items(scores: Array, rng: np.random.Generator) -> Array:
     return means
 
 
-def _seed_weights(seeds: int, rng: np.random.Generator) -> Array:
+def seed_weights(seeds: int, rng: np.random.Generator) -> Array:
     """(RESAMPLES, seeds) weights of resampled seeds, each row summing to 1.
 
     Their deviations from 1 / seeds are stretched twice. By sqrt(S / (S - 1)) (Rao & Wu 1988): plain resampling of three
@@ -56,30 +56,38 @@ def _seed_weights(seeds: int, rng: np.random.Generator) -> Array:
     return weights
 
 
-def resample(rows: Sequence[Array], *, paired: bool, rng: np.random.Generator) -> Array:
+def resample(rows: Sequence[Array], *, paired: bool, rng: np.random.Generator, of_seeds: Array | None = None) -> Array:
     """(RESAMPLES, rows) resampled percentages of (S, items) bool arrays: items and seeds are resampled.
 
     Items are resampled in the mean over seeds, seeds in the mean over items, and the two deviations are added.
-    ``paired``: all rows were measured on the same items, and are resampled together.
+    ``paired``: all rows were measured on the same items, and are resampled together. ``of_seeds``: the ``seed_weights``
+    of all tasks of an average, which are drawn once because tasks that share their texts share their models as well.
     """
     if not paired:
-        return np.hstack([resample([row], paired=True, rng=rng) for row in rows])
+        return np.hstack([resample([row], paired=True, rng=rng, of_seeds=of_seeds) for row in rows])
     seeds = len(rows[0])
     of_items = _resample_items(np.stack([row.sum(axis=0) for row in rows]), rng) / seeds
     means = np.stack([row.mean(axis=1) for row in rows], axis=1)
-    resampled: Array = 100.0 * (of_items + (_seed_weights(seeds, rng) - 1 / seeds) @ means)
+    weights = seed_weights(seeds, rng) if of_seeds is None else of_seeds
+    resampled: Array = 100.0 * (of_items + (weights - 1 / seeds) @ means)
     return resampled
 
 
 def resample_cells(
-    cells: Sequence[Cell], seeds: Sequence[int | None], *, paired: bool, rng: np.random.Generator
+    cells: Sequence[Cell],
+    seeds: Sequence[int | None],
+    *,
+    paired: bool,
+    rng: np.random.Generator,
+    of_seeds: Array | None = None,
 ) -> Array:
     """``resample`` for the cells' items at ``seeds``; over seeds alone, kept together, if a cell has no items."""
     items = [found for found in (cell.items_at(seeds) for cell in cells) if found is not None]
     if len(items) == len(cells):
-        return resample(items, paired=paired, rng=rng)
-    of_seeds: Array = _seed_weights(len(seeds), rng) @ np.stack([cell.at(seeds) for cell in cells], axis=1)
-    return of_seeds
+        return resample(items, paired=paired, rng=rng, of_seeds=of_seeds)
+    weights = seed_weights(len(seeds), rng) if of_seeds is None else of_seeds
+    resampled: Array = weights @ np.stack([cell.at(seeds) for cell in cells], axis=1)
+    return resampled
 
 
 def interval(resampled: Array) -> tuple[float, float]:
@@ -106,11 +114,12 @@ def paired_gap(above: Cell, below: Cell) -> tuple[float, float, float, str]:
 def number_interval(cells: Sequence[Cell]) -> tuple[float, float]:
     """95 % bootstrap interval of the mean over ``cells`` (one, or the tasks of an average), seeds and items together.
 
-    Each cell is resampled separately: items from its items, seeds from those that finished in every cell.
+    Items are resampled in each cell, seeds, those that finished in every cell, in all of them together.
     """
     seeds, _ = common_seeds(cells)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
+    of_seeds = seed_weights(len(seeds), rng) if len(cells) > 1 else None
     total = np.zeros(RESAMPLES)
     for cell in cells:
-        total += resample_cells([cell], seeds, paired=True, rng=rng)[:, 0]
+        total += resample_cells([cell], seeds, paired=True, rng=rng, of_seeds=of_seeds)[:, 0]
     return interval(total / len(cells))

@@ -10,7 +10,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from sungen_lib.paper.bootstrap import BOOTSTRAP_SEED, RESAMPLES, interval, number_interval, resample_cells
+from sungen_lib.paper.bootstrap import (
+    BOOTSTRAP_SEED,
+    RESAMPLES,
+    interval,
+    number_interval,
+    resample_cells,
+    seed_weights,
+)
 from sungen_lib.paper.cells import Array, Cell, common_seeds, scale_of
 from sungen_lib.paper.claims import CLAIMS, TOLERANCE, Claim
 from sungen_lib.paper.numbers import AVERAGE, is_self_bleu, printed
@@ -57,10 +64,11 @@ def check(table: str, cells: Sequence[Cell], *, rows: Mapping[str, str] | None =
     """Check every claim on ``table`` against ``cells``; one line per statement, columns ``CHECK_COLUMNS``.
 
     ``paper`` and ``ours`` are the claim's d, over the seeds common to all rows; ``low`` and ``high`` its 95 % interval
-    by a bootstrap over seeds and test items together (in an average, each task on its items); where a row has no items
-    (Self-BLEU), over seeds alone. ``verdict``: ``holds`` if the interval lies on the claimed side of the margin,
-    ``fails`` if it lies on the other, else ``undecided``; also ``undecided`` with fewer than three seeds, unless
-    nothing in the rows is random. ``not run: why`` if a row is missing, ``diverged`` if no common seed finished. The
+    by a bootstrap over seeds and test items together (in an average, each task on its items, with the same seeds);
+    where a row has no items (Self-BLEU), over seeds alone. ``verdict``: ``holds`` if the interval lies on the claimed
+    side of the margin, ``fails`` if it lies on the other, else ``undecided``; also ``undecided`` with fewer than three
+    seeds, unless nothing in the rows is random, and instead of ``holds`` where a row that the claim favours diverged in
+    a seed common to all rows. ``not run: why`` if a row is missing, ``diverged`` if no common seed finished. The
     claim about a number follows ``number_verdict``'s rule: paper scale only. ``seeds``: "+" for each seed that alone
     supports the claim, "-" against, "0" neither, "x" diverged. ``scale`` is that of the cell farthest from the paper.
 
@@ -117,19 +125,30 @@ def _check(
     line |= {"ours": float(ours), "seeds": _signs(support, diverged)}
     low, high = _claim_interval(claim, grid, finished)
     verdict = _verdict(claim, (low, high), support, paper, line["scale"] == "paper")
+    if verdict == "holds" and _favoured_diverged(claim, grid, diverged):
+        verdict = "undecided"
     return line | {"low": low, "high": high, "verdict": verdict}
+
+
+def _favoured_diverged(claim: Claim, grid: Sequence[Sequence[Cell]], diverged: Sequence[int | None]) -> bool:
+    """Whether a row that the claim favours diverged in one of the common seeds ``diverged``: leaving such seeds out of
+    the mean flatters it."""
+    sides = {"above": slice(len(claim.above)), "below": slice(len(claim.above), None)}
+    side = sides.get(claim.direction, slice(None))
+    return any(set(cell.diverged) & set(diverged) for group in grid for cell in group[side])
 
 
 def _claim_interval(claim: Claim, grid: Sequence[Sequence[Cell]], seeds: Sequence[int | None]) -> tuple[float, float]:
     """95 % interval of the claim's d. ``grid``: the rows of each task; those without items have seeds alone."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
+    of_seeds = seed_weights(len(seeds), rng) if len(grid) > 1 else None
     total = np.zeros((RESAMPLES, len(claim.rows)))
     for group in grid:
         counts = {cell.row: cell.correct.shape[1] for cell in group if cell.correct is not None}
         if claim.paired and len(set(counts.values())) > 1:
             told = ", ".join(f"{row}: {count:,}" for row, count in counts.items())
             raise ValueError(f"claim {claim.key!r} on {group[0].column}: not the same test items ({told})")
-        total += resample_cells(group, seeds, paired=claim.paired, rng=rng)
+        total += resample_cells(group, seeds, paired=claim.paired, rng=rng, of_seeds=of_seeds)
     return interval(claim.difference(total / len(grid)))
 
 
