@@ -110,7 +110,7 @@ def test_a_random_subset_has_its_size_and_contains_the_smaller_ones(
 ) -> None:
     budget = max(1, round(share * samples))
     rows = random_subset(samples, budget, seed=seed)
-    assert len(rows) == budget and (np.diff(rows) > 0).all() and 0 <= rows[0] and rows[-1] < samples
+    assert len(rows) == budget and (np.diff(rows) > 0).all() and rows[0] >= 0 and rows[-1] < samples
     assert set(random_subset(samples, max(1, round(smaller * budget)), seed=seed)) <= set(rows)
 
 
