@@ -5,7 +5,7 @@
     learned = sungen.learn_weights(texts, seed=0)        # LearnedWeights
     clean = texts.select(sungen.bernoulli_subset(learned.weights, 5_000, seed=0))
 
-Users need the eight names below. Inside the package, a module imports only from modules above it in this list; a test
+Users need the nine names below. Inside the package, a module imports only from modules above it in this list; a test
 checks this:
 
     show storage seeds   what a cell shows; files that are never half written; seeds
@@ -25,6 +25,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # "as" says that they are for users
+    from sungen_lib.estimator import SunGenWeights as SunGenWeights
     from sungen_lib.lab.experiment import Experiment as Experiment
     from sungen_lib.learn import LearnedWeights as LearnedWeights
     from sungen_lib.learn import learn_weights as learn_weights
@@ -44,6 +45,7 @@ _WHERE = {
     "LearnedWeights": "learn",
     "load_weights": "learn",
     "bernoulli_subset": "subset",
+    "SunGenWeights": "estimator",
     "Experiment": "lab.experiment",
 }
 

@@ -15,6 +15,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,6 +56,15 @@ def _output_folder(text: str) -> Path:
     return Path(text).absolute()
 
 
+def _whole(text: str, least: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"not a whole number from {least} on: {text!r}")
+    return int(text)
+
+
+_seed, _positive = partial(_whole, least=0), partial(_whole, least=1)
+
+
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=program, description="SunGen, every table and figure.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -85,7 +95,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
     weights.add_argument("--label", default="label", help="the column of labels (label)")
     weights.add_argument("--labels", nargs="+", metavar="NAME", help="the label names in index order, for numbers")
     weights.add_argument("--budget", type=int, metavar="ROWS", help="rows of the cleaned file, approximately (half)")
-    weights.add_argument("--seed", type=int, default=0, help="random seed (0)")
+    weights.add_argument("--iterations", type=_positive, metavar="NUMBER", help="outer iterations (20)")
+    weights.add_argument("--centred", action="store_true", help="no class may lose its weight as a whole")
+    weights.add_argument("--seed", type=_seed, default=0, help="random seed (0)")
     weights.add_argument("--out", type=_output_folder, metavar="DIR", help="where results go (FILE's name-weights)")
     for name, what in (("pack", "store -> DIR/records.tar.xz"), ("unpack", "DIR/records.tar.xz -> store")):
         archive = commands.add_parser(name, help=f"the records behind committed tables: {what}")
@@ -104,7 +116,8 @@ STATUS = (
 
 def _checked(arguments: Sequence[str] | None, notebooks: Path) -> argparse.Namespace:
     """The options, or one line on stderr and exit status 2."""
-    parser = _parser(SCRIPT if os.environ.get("SUNGEN_RUN_ALL") else "python -m sungen_lib")
+    name = "sungen" if Path(sys.argv[0]).stem == "sungen" else "python -m sungen_lib"
+    parser = _parser(SCRIPT if os.environ.get("SUNGEN_RUN_ALL") else name)
     options = parser.parse_args(arguments)
     if getattr(options, "test", False):
         parser.error("--test takes no other option")
@@ -137,9 +150,9 @@ def _weights(options: argparse.Namespace) -> int:
 
     warnings.formatwarning = lambda message, *_, **__: f"sungen_lib weights: {message}\n"  # without a line of code
     out = options.out or Path(f"{options.file.stem.partition('.')[0]}-weights").absolute()
-    if options.out is None and (out / "weights.parquet").exists():  # maybe those of another file of this name
-        raise ValueError(f"{out} holds earlier results; move them, or name the folder to write to with --out")
-    given = {name: getattr(options, name) for name in ("text", "label", "labels", "budget", "seed")}
+    given = {name: getattr(options, name) for name in ("text", "label", "labels", "budget", "seed", "centred")}
+    if options.iterations is not None:
+        given["iterations"] = options.iterations
     print(weigh_file(options.file, out, progress="weights", **given))
     print(f"weights.parquet, suspects.csv and the cleaned file are in {out}")
     return 0

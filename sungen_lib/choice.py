@@ -67,8 +67,8 @@ def warn_if_at_chance(predictions: np.ndarray, labels: np.ndarray) -> None:
         )
 
 
-def warn_if_apart(weights: np.ndarray, labels: np.ndarray) -> None:
-    """At the end: warn if the weights, (N,), mostly tell the labels apart."""
+def warn_if_apart(weights: np.ndarray, labels: np.ndarray, *, remedy: str) -> None:
+    """At the end: warn if the weights, (N,), mostly tell the labels apart. ``remedy``: a setting that was off."""
     weights = np.asarray(weights, dtype=np.float64)
     spread = float(((weights - weights.mean()) ** 2).sum())
     means = np.array([weights[labels == label].mean() for label in np.unique(labels)])
@@ -78,6 +78,6 @@ def warn_if_apart(weights: np.ndarray, labels: np.ndarray) -> None:
         warnings.warn(
             f"the weights say little beyond which label a text has ({between:.0%} of their variance is between labels, "
             f"whose mean weights run from {means.min():.2f} to {means.max():.2f}): compare a classifier with and "
-            "without them, raise inner_epochs, or set balanced=True",
+            f"without them, raise inner_epochs, or set {remedy}=True",
             stacklevel=3,
         )

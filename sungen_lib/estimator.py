@@ -53,9 +53,12 @@ class SunGenWeights(BaseEstimator):
     def fit(self, X: Iterable[str], y: Iterable[Any]) -> Self:
         """Learn the weights of the texts ``X``, N strings, with the labels ``y``, N values of one sortable kind.
 
-        Raises ``ValueError`` if the lengths differ, if a text is not a string, if labels are missing or continuous,
-        and for fewer than two classes; ``Diverged`` if learning gives no sound weights.
+        Raises ``ValueError`` if the lengths differ, if a text is not a string, if labels are missing or continuous, for
+        fewer than two classes, and for a setting that is a parameter; ``Diverged`` if learning gives no sound weights.
         """
+        taken = {"tam": "tam", "seed": "random_state", "device": "device", "progress": "progress"}
+        for name in taken.keys() & (self.settings or {}):
+            raise ValueError(f"settings: {name} is not one of them; use the parameter {taken[name]}")
         (classes, numbers), texts = _classes(y), _texts(X)
         if len(texts) != len(numbers):
             raise ValueError(f"{len(texts)} texts and {len(numbers)} labels")

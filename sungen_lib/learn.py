@@ -24,7 +24,7 @@ from sungen_lib.models import TamConfig
 from sungen_lib.reweight import Bilevel, Iteration, OuterSets, State, iterations
 from sungen_lib.seeds import derived_seed
 from sungen_lib.storage import SEAL, atomic_path
-from sungen_lib.texts.examples import Examples, numbered_as
+from sungen_lib.texts.examples import Examples, numbered_as, two_classes
 from sungen_lib.train import Diverged, Trainer, predict
 
 CHECKPOINT_SECONDS = 20.0
@@ -77,10 +77,12 @@ def learn_weights(
     ``snapshots``: iterations whose weights are kept. ``checkpoint``: a file in which progress is saved; the same call
     resumes from it, with identical results. ``progress`` names the bar, ``None`` hides it.
 
-    Raises ``Diverged`` if weights collapse or numbers are not finite, ``ValueError`` for impossible settings, for an
-    outer set with labels that ``texts`` does not have, and for the checkpoint of another run. Warns if the TAM has
+    Raises ``Diverged`` if weights collapse or numbers are not finite, ``ValueError`` for impossible settings, for texts
+    of fewer than two classes, for an outer set with labels that ``texts`` does not have, and for the checkpoint of
+    another run. Warns if the TAM has
     learned nothing, and if the weights say little beyond which label a text has.
     """
+    _check(texts, tam)
     if outer_set is not None:
         outer_set = numbered_as(texts, outer_set, "outer_set")
     fitting: dict[str, Any] = {}
@@ -105,8 +107,20 @@ def learn_weights(
                 _warn_if_at_chance(tams[0], train_set, seed)
             bar.update()
     learned = saved.learned()
-    choice.warn_if_apart(learned.weights, texts.labels)
+    choice.warn_if_apart(learned.weights, texts.labels, remedy="centred" if bilevel.balanced else "balanced")
     return learned
+
+
+def _check(texts: object, tam: object) -> None:
+    """Name the type that is wanted, where another is given; two classes are needed."""
+    if not isinstance(texts, Examples):
+        made_by = "sungen_lib.read(file) or Examples.of(texts, labels, label_names)"
+        raise ValueError(f"texts must be Examples, made by {made_by}; got {type(texts).__name__}")
+    if tam is not None and not isinstance(tam, TamConfig):
+        raise ValueError(f"tam must be a TamConfig, such as TamConfig('lstm'); got {tam!r}")
+    if not len(texts):
+        raise ValueError("there are no texts to learn weights of")
+    two_classes(texts, "texts")
 
 
 def _prepared(
@@ -247,7 +261,9 @@ def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} holds no weights ({error}); remove it to learn them again") from None
+        raise ValueError(
+            f"{path} is no checkpoint of learn_weights, or a damaged one ({error}); name another"
+        ) from None
     return about, tensors
 
 

@@ -11,6 +11,7 @@ saves and resumes.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,7 +50,8 @@ class Bilevel:
     "swapped" also draws a new one in each iteration. ``centred`` subtracts each class's mean from the
     meta-gradient, so that classes keep their shares.
 
-    Raises ``ValueError`` for sizes and numbers below 1 and for an unknown ``outer_draw`` or ``method``.
+    Raises ``ValueError`` for sizes and numbers below 1, for rates that are negative or not finite, and for an unknown
+    ``outer_draw`` or ``method``.
     """
 
     iterations: int = 50
@@ -70,6 +72,11 @@ class Bilevel:
         for name in ("iterations", "outer_size", "inner_epochs", "batch_size", "guard_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("outer_lr", "inner_lr"):
+            if not 0 <= getattr(self, name) < math.inf:  # a negative rate would turn the weights upside down
+                raise ValueError(f"{name} must be a finite number, not negative, got {getattr(self, name)}")
+        if not callable(self.outer_loss):
+            raise ValueError(f"outer_loss must be a function such as losses.LOSSES['rce'], got {self.outer_loss!r}")
         if self.outer_draw not in OUTER_DRAWS:
             raise ValueError(f"unknown outer_draw {self.outer_draw!r}; known: {', '.join(OUTER_DRAWS)}")
         if self.method is not None:
@@ -281,5 +288,5 @@ def _refuse_collapse(weights: Tensor, data: Samples, number: int) -> None:
     if len(means) > 1 and int((means > ONE_CLASS * means.max()).sum()) == 1:
         raise Diverged(
             f"only one class has weights left after iteration {number}: every other class has a mean weight below "
-            f"{ONE_CLASS:.0%} of it. Raise inner_epochs, or set centred=True"
+            f"{ONE_CLASS:.0%} of it. Raise inner_epochs, or set centred=True (--centred)"
         )

@@ -35,13 +35,15 @@ def weigh_file(
     budget: int | None = None,
     seed: int = 0,
     progress: str | None = None,
+    **settings: Any,
 ) -> LearnedWeights:
     """Learn weights for the rows of ``path`` and write them to the folder ``out``.
 
     ``weights.parquet`` (``idx``, ``weight``), ``clean`` in the file's own format (rows drawn by weight, ``budget`` of
     them in expectation, by default half), ``suspects.csv`` (lowest weights first). Columns and ``labels`` are those of
-    ``files.read``. Raises ``DataError``, ``DataMissing`` and ``OSError`` before anything is learned; before
-    anything is written ``Diverged``, and ``DataError`` if the file has changed meanwhile.
+    ``files.read``, ``settings`` those of ``learn_weights``. Before anything is learned, raises ``DataError``,
+    ``DataMissing`` and ``OSError``, also if one of these files is there already; before anything is written
+    ``Diverged``, and ``DataError`` if ``path`` has changed meanwhile.
     """
     source, folder = Path(path), Path(out)
     version = storage.content_hash(source) if source.is_file() else None
@@ -49,8 +51,8 @@ def weigh_file(
     clean = folder / f"clean{files.suffix(source) or '.jsonl'}"
     targets = (clean, folder / "weights.parquet", folder / "suspects.csv")
     _check(source, targets, len(texts), budget)
-    tam, settings = choice.fitting(texts)
-    learned = learn_weights(texts, tam=tam, seed=seed, progress=progress, **settings)
+    tam, fitting = choice.fitting(texts)
+    learned = learn_weights(texts, tam=tam, seed=seed, progress=progress, **fitting | settings)
     preferences = preferred(texts, learned.weights, tam, seed=seed)
     kept = bernoulli_subset(learned.weights, budget or len(texts) // 2, seed=seed)
     files.write_rows(clean, source, kept, version=version)  # first, because it refuses a file that has changed
@@ -68,6 +70,8 @@ def _check(source: Path, targets: Sequence[Path], rows: int, budget: int | None)
     for target in targets:
         if not storage.writable(target.parent) or target.is_dir():
             raise OSError(f"{target} cannot be written; name another folder (--out)")
+        if target.exists():  # maybe edited by hand since, or of another file of this name
+            raise FileExistsError(f"{target} is there already; move it, or name another folder (--out)")
 
 
 def preferred(texts: Examples, weights: np.ndarray, tam: TamConfig, *, seed: int = 0) -> np.ndarray:

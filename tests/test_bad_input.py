@@ -27,6 +27,7 @@ from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.parameters import ParameterError, PositiveInteger, PositiveNumbers
 from sungen_lib.learn import learn_weights, load_weights
 from sungen_lib.models import TamConfig
+from sungen_lib.reweight import Bilevel
 from sungen_lib.texts import data_folder, examples, plms
 from sungen_lib.train import Trainer
 
@@ -72,7 +73,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "label 1.5": (line(label=1.5), r"test\.jsonl:2: label 1\.5 is neither"),
     "a list as label": (line(label=[1]), r"test\.jsonl:2: label \[1\] is neither"),
     "unknown label name": (line(label="pos"), r"test\.jsonl:2: label 'pos' is neither"),
-    "repeated idx": (line(idx=0), r"test\.jsonl:2: idx 0 is not a 64-bit integer or was used before"),
+    "repeated idx": (line(idx=0), r"test\.jsonl:2: idx 0 was used before"),
     "idx as text": (line(idx="7"), r"test\.jsonl:2: idx '7' is not a 64-bit integer"),
     "idx true": (line(idx=True), r"test\.jsonl:2: idx True is not a 64-bit integer"),
     "idx too large": (line(idx=2**63), r"test\.jsonl:2: idx 9223372036854775808 is not a 64-bit integer"),
@@ -185,6 +186,10 @@ def as_pickle(place: Path) -> Path:
     return without(place, "model.safetensors")
 
 
+def examples_of(texts: Any, labels: Any) -> object:
+    return examples.Examples.of(texts, labels, ("a", "b"))
+
+
 MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "encoder without a tokenizer": (
         lambda place: tam_of(without(place, "tokenizer.json", "tokenizer_config.json")),
@@ -207,8 +212,8 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
         "no PLM could be loaded from '.*encoder': ",
     ),
     "unknown TAM": (lambda place: TamConfig("gru"), "unknown TAM 'gru'; known: lstm, distilbert, bag"),
-    "weights that are none": (lambda place: load_weights(place / "config.json"), "config.json holds no weights"),
-    "somebody else's weights": (lambda place: load_weights(foreign(place)), "other.safetensors holds no weights"),
+    "weights that are none": (lambda place: load_weights(place / "config.json"), "config.json is no checkpoint"),
+    "somebody else's weights": (lambda place: load_weights(foreign(place)), "other.safetensors is no checkpoint"),
     "NaN among weights": (lambda place: weighted([1.0, float("nan")]), "sample weights must be finite"),
     "negative weights": (lambda place: weighted([1.0, -0.5]), "sample weights must not be negative, got -0.5"),
     "weights of nothing": (
@@ -219,6 +224,16 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a batch of nothing": (lambda place: learned(batch_size=0), "batch_size must be positive, got 0"),
     "unknown method": (lambda place: learned(method="magic"), "unknown method 'magic'; known: difference, dual"),
     "unknown precision": (lambda place: learned(precision="int8"), "unknown precision 'int8'; known: float32, bf16"),
+    "a TAM's name": (lambda place: learned(tam="lstm"), "tam must be a TamConfig, .* got 'lstm'"),
+    "no Examples": (lambda place: learned(texts=["a", "b"]), "texts must be Examples, .* got list"),
+    "no texts": (lambda place: learn_weights(keyword_examples(8).select([])), "there are no texts"),
+    "one class": (lambda place: learn_weights(keyword_examples(8).select([0, 2])), "two classes are needed"),
+    "an outer rate below 0": (lambda place: learned(outer_lr=-0.1), "outer_lr must be a finite number, not negative"),
+    "an outer rate of NaN": (lambda place: Bilevel(outer_lr=float("nan")), "outer_lr must be a finite .* got nan"),
+    "a loss's name": (lambda place: learned(outer_loss="rce"), "outer_loss must be a function .* got 'rce'"),
+    "a text of None": (lambda place: examples_of(["a", None], [0, 1]), "text 1 is no string but None"),
+    "labels between": (lambda place: examples_of(["a", "b"], [0.2, 1.9]), "whole numbers, .* got float64"),
+    "labels as names": (lambda place: examples_of(["a", "b"], ["x", "y"]), "whole numbers, .* got <U1"),
 }
 
 
@@ -249,8 +264,8 @@ def weighted(values: list[float]) -> object:
     return trainer
 
 
-def learned(**settings: Any) -> object:
-    return learn_weights(keyword_examples(8), tam=SMALL, **settings)
+def learned(**given: Any) -> object:
+    return learn_weights(**{"texts": keyword_examples(8), "tam": SMALL} | given)
 
 
 SMALL = TamConfig(embedding=4, hidden=4)

@@ -248,11 +248,13 @@ def test_what_will_not_do_is_refused(case: str) -> None:
 def test_settings_are_bilevel_s(texts: Examples) -> None:
     with pytest.raises(ValueError, match="iterations must be positive"):
         estimator(settings={"iterations": 0}).fit(texts.texts, texts.labels)
+    with pytest.raises(ValueError, match="settings: seed is not one of them; use the parameter random_state"):
+        estimator(settings={"seed": 3}).fit(texts.texts, texts.labels)
     with pytest.raises(TypeError, match="unexpected keyword argument 'epochs'"):
         estimator(settings={"epochs": 3}).fit(texts.texts, texts.labels)
 
 
 def test_texts_without_white_space_are_told(texts: Examples) -> None:
     uncut = [text.replace(" ", "") for text in texts.texts]
-    with pytest.warns(UserWarning, match=r"X: \d+% of the texts have no white space .* Put a space"):
+    with pytest.warns(UserWarning, match=r"X: \d+% of the texts have no white space .* put a space"):
         estimator(settings={"iterations": 1}).fit(uncut, named(texts))

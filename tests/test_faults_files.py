@@ -159,7 +159,7 @@ def test_texts_without_white_space_are_told(name: str, tmp_path: Path) -> None:
         lambda: import_synthetic(path, label_order=NAMES),
     ]
     for read in readers:
-        with pytest.warns(UserWarning, match=r"mine\.jsonl: 100% of the texts have no white space .* Put a space"):
+        with pytest.warns(UserWarning, match=r"mine\.jsonl: 100% of the texts have no white space .* put a space"):
             read()
 
 

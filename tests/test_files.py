@@ -103,7 +103,7 @@ CSV: dict[str, tuple[bytes, str]] = {
     "empty text": (b"text,label\nx,b\n,a\n", ":3: field 'text' must be a non-empty string"),
     "an empty label": (b"text,label\nx,b\ny,\n", ":3: label '' is neither"),
     "no labels at all": (b"text,label\nx,\ny,\n", "'label' holds no names of labels"),
-    "idx twice": (b"text,label,idx\nx,b,1\ny,a,1\n", ":3: idx 1 is not a 64-bit integer or was used before"),
+    "idx twice": (b"text,label,idx\nx,b,1\ny,a,1\n", ":3: idx 1 was used before"),
     "idx of letters": (b"text,label,idx\nx,b,one\n", ":2: idx 'one' is not a 64-bit integer"),
     "numbers and names": (b"text,label\nx,b\ny,1\n", "labels are numbers without names"),
     "texts as labels": (
@@ -181,3 +181,23 @@ def test_examples_as_csv(tmp_path: Path) -> None:
     files.write_csv(tmp_path / "mine.csv", rows)
     again = files.read(tmp_path / "mine.csv")
     assert again.fingerprint() == rows.fingerprint() and again.idx.tolist() == rows.idx.tolist()
+
+
+def test_labels_are_a_list_of_different_names(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", ROWS)
+    for labels in ("negative", ["a", "a"], []):
+        with pytest.raises(
+            DataError, match=r"labels must be different names such as \[\"negative\", \"positive\"\], got"
+        ):
+            files.read(path, labels=labels)
+
+
+def test_a_file_of_another_kind_says_what_it_was_taken_for(tmp_path: Path) -> None:
+    (tmp_path / "mine.tsv").write_text("text\tlabel\nfine\ta\n")
+    with pytest.raises(
+        DataError, match=r"mine\.tsv:1: not a JSON object .* \(read as JSONL, since .* \.csv, \.parquet\)"
+    ):
+        files.read(tmp_path / "mine.tsv")
+    (tmp_path / "mine.csv").write_text("text;label\nfine;a\n")
+    with pytest.raises(DataError, match="no column 'label' among 'text;label'; columns are separated by commas"):
+        files.read(tmp_path / "mine.csv")

@@ -809,7 +809,7 @@ def test_a_checkpoint_that_is_none_is_refused(content: bytes | None, tmp_path: P
     else:
         path.write_bytes(content)
     for use in (lambda: load_weights(path), lambda: quick_weights(keyword_examples(8), checkpoint=path)):
-        with pytest.raises(ValueError, match=r"weights.safetensors holds no weights .* remove it"):
+        with pytest.raises(ValueError, match=r"weights.safetensors is no checkpoint .*; name another"):
             use()
 
 

@@ -291,7 +291,7 @@ def test_a_changed_number_in_a_checkpoint_would_change_the_weights(halfway: Call
     content[-2] ^= 0x40  # of the last sample's score, or its optimiser's average
     path.write_bytes(bytes(content))
     assert set(load_file(path)) >= {"scores", "first", "second"}
-    with pytest.raises(ValueError, match=r"weights\.safetensors holds no weights .*does not match its checksum"):
+    with pytest.raises(ValueError, match=r"weights\.safetensors is no checkpoint .*does not match its checksum"):
         learn.load_weights(path)
 
 

@@ -164,14 +164,25 @@ def test_jsonl_under_another_name(tmp_path: Path) -> None:
     assert set(read(tmp_path / "out" / "clean.jsonl").columns) == {"text", "label"}
 
 
-def test_again_over_its_own_results(tmp_path: Path) -> None:
+def test_the_same_again_and_another_seed(tmp_path: Path) -> None:
+    source = write(tmp_path / "mine.csv", frame(noisy()[0]))
+    found = []
+    for place, seed in (("a", 0), ("b", 0), ("c", 1)):
+        weigh_file(source, tmp_path / place, seed=seed)
+        found.append({name: (tmp_path / place / name).read_bytes() for name in written(tmp_path / place)})
+    assert found[0] == found[1] and found[0]["weights.parquet"] != found[2]["weights.parquet"]
+
+
+@pytest.mark.parametrize("name", ["clean.csv", *OUTPUTS])
+def test_nothing_that_is_there_is_written_over(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a user's own file, or suspects that somebody has worked through."""
     source, out = write(tmp_path / "mine.csv", frame(noisy()[0])), tmp_path / "out"
-    weigh_file(source, out)
-    first = {name: (out / name).read_bytes() for name in written(out)}
-    weigh_file(source, out)
-    assert {name: (out / name).read_bytes() for name in written(out)} == first
-    weigh_file(source, out, seed=1)
-    assert (out / "weights.parquet").read_bytes() != first["weights.parquet"]
+    out.mkdir()
+    (out / name).write_text("precious")
+    monkeypatch.setattr(weigh, "learn_weights", never)
+    with pytest.raises(FileExistsError, match=f"{name} is there already; move it, or name another folder"):
+        weigh_file(source, out)
+    assert (out / name).read_text() == "precious" and written(out) == [name]
 
 
 # --- texts that files do not like -------------------------------------------------------------------------------------
@@ -321,7 +332,7 @@ def test_a_place_that_takes_no_files_is_known_before(tmp_path: Path, monkeypatch
 def test_nothing_is_written_where_there_are_no_sound_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "mine.csv", frame(noisy()[0]))
     with monkeypatch.context() as patch, pytest.raises(Diverged):
-        patch.setattr(choice, "fitting", lambda texts: (TAM, SETTINGS | {"inner_lr": float("inf")}))
+        patch.setattr(choice, "fitting", lambda texts: (TAM, SETTINGS | {"inner_lr": 1e38}))
         weigh_file(source, tmp_path / "out")
     for name in ("fit", "predict"):  # also where only the model that prefers labels does
         with monkeypatch.context() as patch, pytest.raises(Diverged, match=r"no good|not finite"):
@@ -441,6 +452,9 @@ def test_the_command_s_status(
         (1, ["clean.csv", "--out", "."], "would be written over it"),
         (2, [mine, "--out", "a file"], "not a folder: a file"),
         (2, [mine, "--budget", "many"], "invalid int value: 'many'"),
+        (2, [mine, "--seed", "-1"], "argument --seed: not a whole number from 0 on: '-1'"),
+        (2, [mine, "--iterations", "0"], "argument --iterations: not a whole number from 1 on: '0'"),
+        (1, [mine, "--labels", "bad", "bad"], "labels must be different names"),
         (2, [mine, "--speed", "3"], "unrecognized arguments: --speed 3"),
         (2, [], "required: FILE"),
     ]
@@ -471,6 +485,21 @@ def test_label_names_on_the_command_line(
     assert {row["label"] for row in suspects_of(tmp_path / "mine-weights")} == {"bad", "good"}
 
 
+def test_settings_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    mine, given = str(write(tmp_path / "mine.csv", frame(noisy()[0]))), []
+    learn = weigh.learn_weights
+
+    def noted(texts: Any, **settings: Any) -> Any:
+        given.append((settings["centred"], settings["iterations"]))
+        return learn(texts, **settings)
+
+    monkeypatch.setattr(weigh, "learn_weights", noted)
+    assert command(mine, "--out", str(tmp_path / "a"), capsys=capsys)[0] == 0
+    arguments = ["--iterations", "2", "--centred", "--out", str(tmp_path / "b")]
+    assert command(mine, *arguments, capsys=capsys)[0] == 0
+    assert given == [(False, SETTINGS["iterations"]), (True, 2)]
+
+
 def test_two_files_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in ("a", "b"):
@@ -479,6 +508,6 @@ def test_two_files_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert command("a/train.csv", capsys=capsys)[0] == 0
     kept = (tmp_path / "train-weights" / "weights.parquet").read_bytes()
     status, lines = command("b/train.csv", capsys=capsys)
-    assert status == 1 and len(lines) == 1 and "train-weights holds earlier results; move them" in lines[0]
+    assert status == 1 and len(lines) == 1 and "is there already; move it, or name another folder" in lines[0]
     assert (tmp_path / "train-weights" / "weights.parquet").read_bytes() == kept
-    assert command("b/train.csv", "--out", "train-weights", capsys=capsys)[0] == 0
+    assert command("b/train.csv", "--out", "b/weights", capsys=capsys)[0] == 0

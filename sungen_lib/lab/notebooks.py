@@ -35,8 +35,10 @@ def stem(name: str) -> str:
 
 def select(notebooks: Path, only: Sequence[str] = ()) -> list[Path]:
     """The notebooks in name order, the scoreboard last; with ``only``, those whose name or output stem starts with one
-    of its prefixes."""
+    of its prefixes. ``ValueError`` where there are none."""
     found = sorted(notebooks.glob("*.ipynb"), key=lambda path: (path.stem == SCOREBOARD, path.stem))
+    if not found:
+        raise ValueError(f"no notebooks in {notebooks}: they are in the repository, not in the installed package")
     for prefix in only:
         if not any(_chosen(path, (prefix,)) for path in found):
             raise ValueError(f"no notebook starts with {prefix!r}")

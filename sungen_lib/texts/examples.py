@@ -58,10 +58,20 @@ class Examples:
         label_names: Sequence[str],
         pairs: Sequence[str] | None = None,
     ) -> Examples:
-        """``Examples`` numbered from 0; ``labels``: (N,) indices into ``label_names``."""
+        """``Examples`` numbered from 0; ``labels``: (N,) indices into ``label_names``.
+
+        Raises ``ValueError`` for a text that is no string, and for labels that are no whole numbers.
+        """
+        for column in (texts, pairs or ()):
+            wrong = next((i for i, text in enumerate(column) if not isinstance(text, str)), None)
+            if wrong is not None:
+                raise ValueError(f"text {wrong} is no string but {column[wrong]!r}; drop such rows"[:300])
+        numbers = np.asarray(labels)
+        if numbers.size and numbers.dtype.kind not in "iu":
+            raise ValueError(f"labels must be whole numbers, indices into label_names; got {numbers.dtype}")
         return cls(
             texts=tuple(texts),
-            labels=np.asarray(labels, dtype=np.int64),
+            labels=numbers.astype(np.int64),
             label_names=tuple(label_names),
             idx=np.arange(len(texts), dtype=np.int64),
             pairs=None if pairs is None else tuple(pairs),
@@ -115,9 +125,10 @@ def warn_if_uncut(data: Examples, place: object) -> Examples:
     uncut = sum(len(text) > LONGEST_WORDS * len(text.split()) for text in some)
     if uncut > len(some) / 2:
         warnings.warn(
-            f"{place}: {uncut / len(some):.0%} of the texts have no white space between their words, and the LSTM "
-            "splits there: each is a token or two to it, so its weights say next to nothing. Put a space between the "
-            "words, or the characters, or use a pretrained encoder",
+            f"{place}: {uncut / len(some):.0%} of the texts have no white space between their words. The LSTM and the "
+            "bag split there, so each text is a token or two to them and their weights say next to nothing: put a "
+            "space between the words, or the characters. MiniLM reads English only. An encoder of this language, "
+            'TamConfig("frozen", path=...), needs no spaces',
             stacklevel=4,
         )
     return data

@@ -44,11 +44,13 @@ def read(
     has no order of its own. What a label means does not depend on the format (``jsonl.label_index``). Raises
     ``DataError`` naming file and line (of a Parquet file: row) as ``jsonl.read_jsonl`` does, also for a missing column,
     for numbers, true and false that nobody has named, and for names that differ only in case or white space;
-    ``DataMissing`` without a file. Warns of texts without white space.
+    ``DataMissing`` without a file. Warns of texts without white space. A file of another name is read as JSONL.
     """
     path = Path(path)
     if not path.is_file():
         raise DataMissing(f"no such file: {path}")
+    if labels is not None and (isinstance(labels, str) or len(set(labels)) < max(1, len(labels))):
+        raise DataError(f"labels must be different names such as {EXAMPLE}, got {labels!r}"[:300])
     rows = list(_rows(path, (text, label)))
     own = _class_label(path, label) if suffix(path) == ".parquet" else None
     if own is not None:
@@ -63,7 +65,17 @@ def read(
 def _rows(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[int, Row]]:
     if suffix(path) == ".csv":
         return _csv_rows(path, wanted)
-    return _parquet_rows(path, wanted) if suffix(path) == ".parquet" else jsonl.jsonl_rows(path)
+    if suffix(path) == ".parquet":
+        return _parquet_rows(path, wanted)
+    return jsonl.jsonl_rows(path) if suffix(path) else _rows_of_unknown(path)
+
+
+def _rows_of_unknown(path: Path) -> Iterator[tuple[int, Row]]:
+    """A file whose name says nothing is read as JSONL; one that is something else should be called by its name."""
+    try:
+        yield from jsonl.jsonl_rows(path)
+    except DataError as error:
+        raise DataError(f"{error} (read as JSONL, since its name ends in none of {', '.join(SUFFIXES)})") from None
 
 
 def _csv_rows(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[int, Row]]:
@@ -120,6 +132,8 @@ def _check_columns(path: Path, columns: Sequence[str], wanted: tuple[str, str]) 
         if name not in columns:
             found = ", ".join(map(repr, columns)) or "none"
             remedy = f"name yours (parameter {parameter}), or rename it"
+            if len(columns) == 1 and any(other in columns[0] for other in ";\t|"):
+                remedy = "columns are separated by commas: write the file again"
             raise DataError(f"{path}: no column {name!r} among {found[:200]}; {remedy}")
         if columns.count(name) > 1:
             raise DataError(f"{path}: {columns.count(name)} columns are called {name!r}; rename all but one")

@@ -9,6 +9,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -32,8 +33,15 @@ def fetched(path: Path) -> Path:
 
 
 def jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, row) of each line; a byte-order mark and Windows line ends are accepted, blank lines are not."""
+    """(line number, row) of each line; a byte-order mark and Windows line ends are accepted, and blank lines at the
+    end, but none before it."""
+    blank = 0
     for number, line in jsonl_lines(path):
+        if not line.strip():
+            blank = blank or number
+            continue
+        if blank:
+            raise DataError(f"{path}:{blank}: not a JSON object (a blank line); remove the line")
         yield number, _row(path, number, line)
 
 
@@ -158,25 +166,48 @@ def from_rows(
     labels: list[int] = []
     idx: list[int] = []
     seen: set[int] = set()
+    rows = iter(rows)
     for position, (number, row) in enumerate(rows):
         is_pair = text not in row and ("text1" in row or "text2" in row)
         if position and is_pair != bool(pairs):
             raise DataError(f"{path}:{number}: single texts and pairs are mixed; use one or the other throughout")
-        texts.append(text_field(path, number, row, "text1" if is_pair else text))
-        if is_pair:
-            pairs.append(text_field(path, number, row, "text2"))
+        try:
+            texts.append(text_field(path, number, row, "text1" if is_pair else text))
+            if is_pair:
+                pairs.append(text_field(path, number, row, "text2"))
+        except DataError as error:
+            raise _with_others(error, rows, ("text1", "text2") if is_pair else (text,)) from None
         labels.append(label_index(path, number, row.get(label), label_names))
-        row_idx = row.get("idx", position)
-        if not isinstance(row_idx, int) or isinstance(row_idx, bool) or abs(row_idx) >= 2**63 or row_idx in seen:
-            raise DataError(
-                f"{path}:{number}: idx {row_idx!r} is not a 64-bit integer or was used before; give each row its own"
-            )
+        row_idx = _idx(path, number, row.get("idx", position))
+        if row_idx in seen:
+            raise DataError(f"{path}:{number}: idx {row_idx} was used before; give each row its own")
         seen.add(row_idx)
         idx.append(row_idx)
     if not texts:
         raise DataError(f"{path}: no rows; expected a text and its label in each")
     data = replace(Examples.of(texts, labels, label_names, pairs or None), idx=np.asarray(idx, dtype=np.int64))
     return warn_if_uncut(data, path)
+
+
+def _with_others(error: DataError, rest: Iterable[tuple[int, Mapping[str, Any]]], fields: Sequence[str]) -> DataError:
+    """``error``, about a row's text, and how many of the rows after it have an empty one as well."""
+    others = []
+    with suppress(DataError):  # of a line that is no row
+        others = [number for number, row in rest if not all(str(row.get(field) or "").strip() for field in fields)]
+    if not others:
+        return error
+    more = f"nor do {len(others)} rows after it, the last one in line {others[-1]}, have a text: remove them all"
+    return DataError(f"{error}; {more}")
+
+
+def _idx(path: Path, number: int, value: object) -> int:
+    """A row's own number; 3.0, as pandas writes it beside a missing one, is 3."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
+        remedy = "call the field something else, and rows are numbered from 0"
+        raise DataError(f"{path}:{number}: idx {value!r} is not a 64-bit integer; {remedy}"[:300])
+    return value
 
 
 def write_jsonl(path: str | Path, data: Examples) -> None:
