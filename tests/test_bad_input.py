@@ -265,7 +265,8 @@ def weighted(values: list[float]) -> object:
 
 
 def learned(**given: Any) -> object:
-    return learn_weights(**{"texts": keyword_examples(8), "tam": SMALL} | given)
+    settings: dict[str, Any] = {"texts": keyword_examples(8), "tam": SMALL} | given
+    return learn_weights(**settings)
 
 
 SMALL = TamConfig(embedding=4, hidden=4)
