@@ -25,7 +25,9 @@ class Vocabulary:
     """Lower-cased whitespace tokens, most frequent first (ties in alphabetical order), at most ``max_size``.
 
     As in the authors' release; the paper does not describe its tokenizer. ``start`` puts a start token in
-    front of each text, for encoders that classify from their first position.
+    front of each text, for encoders that classify from their first position. If the training texts have fewer words
+    than ``max_size``, none of them is unknown: the unknown word's vector is then not trained, and in a test text of
+    other words it is as random as the seed made it.
     """
 
     def __init__(self, tokens: Sequence[str], *, start: bool = False) -> None:
@@ -217,7 +219,8 @@ def shuffled_batches(
     """One epoch of batches: shuffled, with texts of similar length together.
 
     Rows are shuffled, cut into pools of ``pool`` batches, sorted by length within a pool and cut into batches, whose
-    order is shuffled. So there is little padding, and the rows are still grouped differently in each epoch.
+    order is shuffled. So there is little padding, and with more rows than a pool holds they are grouped differently in
+    each epoch. Fewer (3,200 at batches of 32) are sorted all together, so that a row meets much the same others again.
     """
     order = rng.permutation(len(sizes))
     batches = []

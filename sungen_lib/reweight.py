@@ -35,7 +35,9 @@ EQUAL = 1e-6  # or when they all lie within this of each other
 
 @dataclass(frozen=True)
 class Bilevel:
-    """Settings of both loops; the defaults are the paper's for the LSTM (Appendix F.2).
+    """Settings of both loops; the defaults are the paper's for the LSTM (Appendix F.2), where it states them.
+
+    Batches of 32 are the authors' code's, and ``outer_lr`` is the largest of the three rates that F.2 tries.
 
     Outer loop: ``iterations``; ``outer_lr``, Adam's rate on the scores; ``outer_loss``, (B, K) logits and (B,) labels
     to (B,) losses; ``outer_size``, samples of the outer set, drawn without replacement from the training set (all, if

@@ -165,7 +165,7 @@ def epochs(
     """Train ``model`` in place, yielding after each epoch, so that callers can measure the model in between.
 
     ``weights``: (N,) non-negative, or ``None``. ``progress`` names the bar, ``None`` hides it. Raises ``Diverged``.
-    Defaults are the paper's for the LSTM (Appendix F.2).
+    Defaults are the paper's for the LSTM (Appendix F.2), but for the batch size, which is the authors' code's.
     """
     trainer = Trainer(model, train_set, loss=loss, lr=lr, batch_size=batch_size, precision=precision)
     if weights is not None:

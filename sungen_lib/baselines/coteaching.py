@@ -4,8 +4,9 @@ Labels", Algorithm 1.
 Two networks see the same batches; each is trained on the share R(t) of a batch in which the *other* finds the smallest
 losses. SunGen's Appendix F.2 fixes two networks, selection by loss, 200k synthetic samples, and synthetic data where
 Han et al. would use clean ones. Our choices, where SunGen states nothing: the forget rate tau is
-``tfidf_logreg.noise_rate``; it is reached after ``ramp_epochs`` = 2 epochs (Han et al.: 10 of 200) because the TAM is
-trained for only 5; the first of the two networks is evaluated.
+``tfidf_logreg.noise_rate``; it is reached after ``ramp_epochs`` = 2 epochs (Han et al.: 10 of 200), whether the
+TAM is trained for the paper's 5 (LSTM), 3 (encoders) or 20 (profile ``laptop``); the first of the two networks is
+evaluated.
 """
 
 from __future__ import annotations

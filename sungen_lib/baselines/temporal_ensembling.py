@@ -5,7 +5,8 @@ model's own earlier outputs: after each epoch Z <- alpha Z + (1 - alpha) z, and 
 their paper: alpha 0.6, the ramp exp(-5 (1 - T)^2), the maximum weight 30 (all samples are labelled, so M/N = 1),
 outputs taken as they occur in training. SunGen states nothing but the method's name and its 200k samples. Deviations:
 
-- The ramp ends after ``ramp_epochs`` = 2 epochs (Laine & Aila: 80 of 300), since the TAM is trained for only 5.
+- The ramp ends after ``ramp_epochs`` = 2 epochs (Laine & Aila: 80 of 300), whether the TAM is trained for the paper's
+  5 (LSTM), 3 (encoders) or 20 (profile ``laptop``).
 - No ramps on learning rate and Adam's beta_1: Appendix F.2 trains at a constant rate.
 - No augmentation: texts have none as harmless as shifting an image. In DistilBERT, dropout makes z differ between
   epochs. The BiLSTM has no dropout, so there only training itself (batch order, moving parameters) changes z, and the
