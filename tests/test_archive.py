@@ -131,7 +131,7 @@ def test_junk_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert error.startswith("sungen_lib unpack: ") and "cannot be read" in error and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["laptop", "small", "embedded"])
+@pytest.mark.parametrize("name", ["laptop", "small", "medium", "embedded"])
 def test_the_committed_archive_holds_what_the_tables_beside_it_were_made_from(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,15 +13,15 @@ import pytest
 from sungen_lib.lab import notebooks, scoreboard
 
 REPOSITORY = notebooks.REPOSITORY
-LAPTOP, SMALL = notebooks.TABLES / "laptop", notebooks.TABLES / "small"
+LAPTOP, SMALL, MEDIUM = (notebooks.TABLES / name for name in ("laptop", "small", "medium"))
 NOTEBOOKS = notebooks.select(notebooks.NOTEBOOKS)
 PAPERS = [path for path in NOTEBOOKS if re.match(r"(table|figure)\d\d_", path.name)]
 PAPERS_BY_STEM = {notebooks.stem(path.stem): path for path in PAPERS}
 README = REPOSITORY / "README.md"
 RESULTS = REPOSITORY / "benchmarks" / "RESULTS.md"
-NOTES, LAPTOP_NOTES = SMALL / "NOTES.md", LAPTOP / "NOTES.md"
+NOTES, LAPTOP_NOTES, MEDIUM_NOTES = (folder / "NOTES.md" for folder in (SMALL, LAPTOP, MEDIUM))
 GUIDES = [notebooks.NOTEBOOKS / "README.md", REPOSITORY / "docs" / "guide.md", REPOSITORY / "CONTRIBUTING.md"]
-PAGES = [README, *GUIDES, RESULTS, NOTES, LAPTOP_NOTES, notebooks.TABLES / "README.md", *NOTEBOOKS]
+PAGES = [README, *GUIDES, RESULTS, NOTES, LAPTOP_NOTES, MEDIUM_NOTES, notebooks.TABLES / "README.md", *NOTEBOOKS]
 
 CLAIM, FOUND, DEVIATIONS = "**The paper's claim** (", "**What we found on real text", "**Where we deviate"
 NUMBER = r"(?<![\w.])[+-]?\d+(?:\.\d+)?"
@@ -92,13 +92,13 @@ def tables_of(path: Path) -> list[Path]:
     if path.stem == "speed":
         return [RESULTS]
     names = [f"{notebooks.stem(path.stem)}.{kind}" for kind in ("csv", "md")]
-    return [folder / name for folder in (LAPTOP, SMALL) for name in names if (folder / name).exists()]
+    return [folder / name for folder in (LAPTOP, SMALL, MEDIUM) for name in names if (folder / name).exists()]
 
 
 def evidence(path: Path) -> str:
     """What a finding's numbers must come from: the notebook's tables and the notes; all of ``small`` if it has none."""
     tables = tables_of(path) or ([] if path in PAPERS else sorted([*SMALL.glob("*.csv"), *SMALL.glob("*.md")]))
-    texts = [file.read_text(encoding="utf-8") for file in dict.fromkeys([NOTES, LAPTOP_NOTES, *tables])]
+    texts = [file.read_text(encoding="utf-8") for file in dict.fromkeys([NOTES, LAPTOP_NOTES, MEDIUM_NOTES, *tables])]
     return "\n".join(texts).replace("−", "-")
 
 
@@ -151,8 +151,8 @@ def committed(folder: Path) -> str:
 
 def test_the_numbers_of_the_readme_are_those_of_the_tables() -> None:
     text = README.read_text(encoding="utf-8").replace("−", "-")
-    pages = [page.read_text(encoding="utf-8") for page in (NOTES, LAPTOP_NOTES, RESULTS)]
-    source = "\n".join([committed(SMALL), committed(LAPTOP), *pages])
+    pages = [page.read_text(encoding="utf-8") for page in (NOTES, LAPTOP_NOTES, MEDIUM_NOTES, RESULTS)]
+    source = "\n".join([committed(SMALL), committed(LAPTOP), committed(MEDIUM), *pages])
     assert unsupported(text, source) == []
     assert unsupported_without_unit(re.sub(r"Python 3\.11|127\.0\.0\.1|2\.5 GHz", "", text), source) == []
 
