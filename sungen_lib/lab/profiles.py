@@ -104,6 +104,23 @@ def _longer(tam: TamConfig) -> TamConfig:
 
 
 DEMO_SAMPLING = Sampling(min_tokens=5, max_tokens=48, batch_size=256)
+SMALL = Profile(
+    name="small",
+    source="folder",
+    plm="gpt2-xl",
+    pool=10_000,
+    pair_pool=6_000,
+    budget=None,
+    budgets=(100, 200, 500, 1_000, 2_000, 5_000, 10_000),  # the paper's shares of the pool, and half of it
+    gold_train=None,
+    gold_test=None,
+    iterations=50,
+    outer_size=2_000,
+    lstm=PAPER_LSTM,
+    distilbert=PAPER_DISTILBERT,
+    lstm_seeds=(1, 2, 3),
+    distilbert_seeds=(1, 2, 3),
+)
 PROFILES = {
     "tiny": Profile(
         name="tiny",
@@ -167,40 +184,15 @@ PROFILES = {
         snapshots=(0, 5, 10, 20),
         frozen=_longer(FROZEN),
     ),
-    "small": Profile(
-        name="small",
-        source="folder",
-        plm="gpt2-xl",
-        pool=10_000,
-        pair_pool=6_000,
-        budget=None,
-        budgets=(100, 200, 500, 1_000, 2_000, 5_000, 10_000),  # the paper's shares of the pool, and half of it
-        gold_train=None,
-        gold_test=None,
-        iterations=50,
-        outer_size=2_000,
-        lstm=PAPER_LSTM,
-        distilbert=PAPER_DISTILBERT,
-        lstm_seeds=(1, 2, 3),
-        distilbert_seeds=(1, 2, 3),
-    ),
+    "small": SMALL,
     # IMDb alone, by GPT2-XL and two other PLMs: the first 45,000 rows of 45,403, so that shares are round numbers.
-    "medium": Profile(
+    "medium": replace(
+        SMALL,
         name="medium",
-        source="folder",
         plm="four-plms",
         pool=45_000,
-        pair_pool=6_000,
-        budget=None,
-        budgets=(450, 900, 2_250, 4_500, 9_000, 22_500, 45_000),  # the paper's shares of the pool, and half of it
-        gold_train=None,
-        gold_test=None,
-        iterations=50,
+        budgets=(450, 900, 2_250, 4_500, 9_000, 22_500, 45_000),
         outer_size=9_000,
-        lstm=PAPER_LSTM,
-        distilbert=PAPER_DISTILBERT,
-        lstm_seeds=(1, 2, 3),
-        distilbert_seeds=(1, 2, 3),
     ),
     "paper": Profile(
         name="paper",
