@@ -95,7 +95,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
     weights.add_argument("--label", default="label", help="the column of labels (label)")
     weights.add_argument("--labels", nargs="+", metavar="NAME", help="the label names in index order, for numbers")
     weights.add_argument("--budget", type=int, metavar="ROWS", help="rows of the cleaned file, approximately (half)")
-    weights.add_argument("--iterations", type=_positive, metavar="NUMBER", help="outer iterations (20)")
+    weights.add_argument(
+        "--iterations", type=_positive, metavar="NUMBER", help="outer iterations (20; 15 without MiniLM)"
+    )
     weights.add_argument("--centred", action="store_true", help="no class may lose its weight as a whole")
     weights.add_argument("--seed", type=_seed, default=0, help="random seed (0)")
     weights.add_argument("--out", type=_output_folder, metavar="DIR", help="where results go (FILE's name-weights)")

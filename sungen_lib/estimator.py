@@ -54,11 +54,11 @@ class SunGenWeights(BaseEstimator):
         """Learn the weights of the texts ``X``, N strings, with the labels ``y``, N values of one sortable kind.
 
         Raises ``ValueError`` if the lengths differ, if a text is not a string, if labels are missing or continuous, for
-        fewer than two classes, and for a setting that is a parameter; ``Diverged`` if learning gives no sound weights.
+        fewer than two classes, and if ``settings`` names a parameter; ``Diverged`` if learning gives no sound weights.
         """
         taken = {"tam": "tam", "seed": "random_state", "device": "device", "progress": "progress"}
         for name in taken.keys() & (self.settings or {}):
-            raise ValueError(f"settings: {name} is not one of them; use the parameter {taken[name]}")
+            raise ValueError(f"{name} does not go into settings; use the parameter {taken[name]}")
         (classes, numbers), texts = _classes(y), _texts(X)
         if len(texts) != len(numbers):
             raise ValueError(f"{len(texts)} texts and {len(numbers)} labels")

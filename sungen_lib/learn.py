@@ -77,10 +77,10 @@ def learn_weights(
     ``snapshots``: iterations whose weights are kept. ``checkpoint``: a file in which progress is saved; the same call
     resumes from it, with identical results. ``progress`` names the bar, ``None`` hides it.
 
-    Raises ``Diverged`` if weights collapse or numbers are not finite, ``ValueError`` for impossible settings, for texts
-    of fewer than two classes, for an outer set with labels that ``texts`` does not have, and for the checkpoint of
-    another run. Warns if the TAM has
-    learned nothing, and if the weights say little beyond which label a text has.
+    Raises ``Diverged`` if weights collapse or numbers are not finite, ``ValueError`` for ``texts`` or a ``tam`` of
+    another type, for impossible settings, for texts of fewer than two classes, for an outer set with labels that
+    ``texts`` does not have, and for the checkpoint of another run. Warns if the TAM has learned nothing, and if the
+    weights say little beyond which label a text has.
     """
     _check(texts, tam)
     if outer_set is not None:

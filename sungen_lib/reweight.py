@@ -52,8 +52,8 @@ class Bilevel:
     "swapped" also draws a new one in each iteration. ``centred`` subtracts each class's mean from the
     meta-gradient, so that classes keep their shares.
 
-    Raises ``ValueError`` for sizes and numbers below 1, for rates that are negative or not finite, and for an unknown
-    ``outer_draw`` or ``method``.
+    Raises ``ValueError`` for sizes and numbers below 1, for rates that are negative or not finite, for an
+    ``outer_loss`` that cannot be called, and for an unknown ``outer_draw`` or ``method``.
     """
 
     iterations: int = 50

@@ -41,7 +41,7 @@ def weigh_file(
 
     ``weights.parquet`` (``idx``, ``weight``), ``clean`` in the file's own format (rows drawn by weight, ``budget`` of
     them in expectation, by default half), ``suspects.csv`` (lowest weights first). Columns and ``labels`` are those of
-    ``files.read``, ``settings`` those of ``learn_weights``. Before anything is learned, raises ``DataError``,
+    ``files.read``, ``settings`` the fields of ``reweight.Bilevel``. Before anything is learned, raises ``DataError``,
     ``DataMissing`` and ``OSError``, also if one of these files is there already; before anything is written
     ``Diverged``, and ``DataError`` if ``path`` has changed meanwhile.
     """

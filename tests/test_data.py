@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,8 +134,14 @@ def test_blank_lines_at_the_end_are_no_rows(tmp_path: Path) -> None:
 
 
 def test_all_rows_without_a_text_are_counted(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r":2: .* got ' '; nor do 2 rows after it, the last one in line 5, have a text"):
+    with pytest.raises(DataError, match=r":2: .* got ' '; more rows have none: 2, the last at :5$"):
         read(tmp_path / "a.jsonl", row() + row(" ") + row("") + row() + row("\t"))
+    with pytest.raises(DataError, match=r":1: .* got ' '$"):
+        read(tmp_path / "a.jsonl", row(" ") + row())
+    renamed = row().replace('"text"', '"review"')
+    with pytest.raises(DataError, match=r":1: .* got None; the row has 'review', 'label'.*$") as raised:
+        read(tmp_path / "a.jsonl", renamed * 3)
+    assert "more rows" not in str(raised.value)  # all of them have one, under another name
 
 
 def test_an_idx_may_be_a_whole_float(tmp_path: Path) -> None:
@@ -404,3 +411,12 @@ def test_import_refuses(line: str, order: list[str], pair: bool, complaint: str,
     path.write_text(line + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(complaint)):
         import_synthetic(path, label_order=order, pair=pair)
+
+
+def test_columns_of_a_data_frame() -> None:
+    frame = pd.DataFrame({"a": ["x", "y", None], "b": ["u", "v", "w"], "right": [True, False, True]}, index=[7, 5, 3])
+    whole = frame.iloc[:2]
+    pairs = Examples.of(whole.a, whole.right, ("no", "yes"), whole.b)
+    assert (pairs.texts, pairs.pairs, pairs.labels.tolist()) == (("x", "y"), ("u", "v"), [1, 0])
+    with pytest.raises(ValueError, match="text 2 is no string but (None|nan)"):
+        Examples.of(frame.a, frame.right, ("no", "yes"))

@@ -248,7 +248,7 @@ def test_what_will_not_do_is_refused(case: str) -> None:
 def test_settings_are_bilevel_s(texts: Examples) -> None:
     with pytest.raises(ValueError, match="iterations must be positive"):
         estimator(settings={"iterations": 0}).fit(texts.texts, texts.labels)
-    with pytest.raises(ValueError, match="settings: seed is not one of them; use the parameter random_state"):
+    with pytest.raises(ValueError, match="seed does not go into settings; use the parameter random_state"):
         estimator(settings={"seed": 3}).fit(texts.texts, texts.labels)
     with pytest.raises(TypeError, match="unexpected keyword argument 'epochs'"):
         estimator(settings={"epochs": 3}).fit(texts.texts, texts.labels)

@@ -224,8 +224,10 @@ def test_another_plm_s_numbers_are_not_the_paper_s(plm: Path, tmp_path: Path) ->
         specs = [getattr(e.methods, method)(*given_to) for e in (own, usual)]
         assert [scale(spec, e.profile) for e, spec in zip((own, usual), specs, strict=True)] == ["other", "paper"]
         assert scale(replace(specs[1], test=replace(specs[1].test, rows=1_000)), usual.profile) == "other"
-    for task in ("amazon", "mrpc"):  # the hub's Amazon is another set, and pairs begin with a prompt of ours
-        assert scale(usual.methods.zerogen(task, "lstm", 1), usual.profile) == "other"
+    # The hub's Amazon is another set, and pairs begin with a prompt of ours.
+    kinds = [(task, method) for task in ("amazon", "mrpc") for method in ("zerogen", "supervised")]
+    scales = [scale(getattr(usual.methods, method)(task, "lstm", 1), usual.profile) for task, method in kinds]
+    assert scales == ["other", "other", "other", "paper"]
     assert own.provenance({})["parameters"]["plm"].startswith(str(plm))
     assert "plm" not in usual.provenance({})["parameters"]
 

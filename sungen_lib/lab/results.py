@@ -110,7 +110,9 @@ def scale(spec: Run, profile: Profile, data_dir: str | None = None) -> Scale:
     if profile.demo:
         return "demo"
     task = tasks.get(spec.test.task)
-    if tasks.is_file(spec.test.task) or not task.as_in_paper:
+    if tasks.is_file(spec.test.task) or not task.gold_as_in_paper:
+        return "other"
+    if not isinstance(spec.train, Gold) and (profile.name != "paper" or task.pair):  # a pair's prompts are ours
         return "other"
     if any(isinstance(w.outer, Gold) and w.outer.rows != 1000 for w in weights_of(spec)):
         return "other"  # Table 2's outer set (Appendix F.2)
@@ -120,16 +122,16 @@ def scale(spec: Run, profile: Profile, data_dir: str | None = None) -> Scale:
     same_tam = spec.tam is None or spec.tam in (profiles.PAPER_LSTM, profiles.PAPER_DISTILBERT)
     if not same_tam or _size(spec.test, data_dir) != task.gold_test:
         return "other"
-    if isinstance(spec.train, Gold):
-        return "paper" if _size(spec.train, data_dir) == task.gold_train else "other"
-    return "paper" if profile.name == "paper" else "other"
+    if isinstance(spec.train, Gold) and _size(spec.train, data_dir) != task.gold_train:
+        return "other"
+    return "paper"
 
 
-def _size(gold: Data, data_dir: str | None) -> int:
-    """Rows of a gold set; the hub's are known without reading it."""
-    if data_dir is None and gold.rows is not None:
-        return gold.rows
-    return len(sources.load(gold, data_dir))
+def _size(data: Data, data_dir: str | None) -> int:
+    """Rows of a set; the hub's are known without reading it."""
+    if data_dir is None and data.rows is not None:
+        return data.rows
+    return len(sources.load(data, data_dir))
 
 
 # --- weights and noise ------------------------------------------------------------------------------------------------

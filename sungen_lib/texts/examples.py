@@ -62,12 +62,12 @@ class Examples:
 
         Raises ``ValueError`` for a text that is no string, and for labels that are no whole numbers.
         """
-        for column in (texts, pairs or ()):
-            wrong = next((i for i, text in enumerate(column) if not isinstance(text, str)), None)
-            if wrong is not None:
-                raise ValueError(f"text {wrong} is no string but {column[wrong]!r}; drop such rows"[:300])
+        for column in (texts, () if pairs is None else pairs):
+            for i, text in enumerate(column):
+                if not isinstance(text, str):
+                    raise ValueError(f"text {i} is no string but {text!r}; drop such rows"[:300])
         numbers = np.asarray(labels)
-        if numbers.size and numbers.dtype.kind not in "iu":
+        if numbers.size and numbers.dtype.kind not in "biu":
             raise ValueError(f"labels must be whole numbers, indices into label_names; got {numbers.dtype}")
         return cls(
             texts=tuple(texts),

@@ -88,7 +88,8 @@ def _csv_rows(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[int, Row]]:
             raise DataError(f"{path}:{number}: {len(cells)} cells under {len(header)} columns; quote cells with commas")
         else:
             row = dict(zip(header, cells, strict=True))
-            yield number, row | {name: int(row[name]) for name in ("idx",) if _is_integer(row.get(name))}
+            idx = row.get("idx", "").removesuffix(".0")  # which pandas adds in a column with gaps
+            yield number, row | ({"idx": int(idx)} if _is_integer(idx) else {})
 
 
 def _csv_cells(path: Path) -> Iterator[tuple[int | None, list[str]]]:

@@ -176,7 +176,8 @@ def from_rows(
             if is_pair:
                 pairs.append(text_field(path, number, row, "text2"))
         except DataError as error:
-            raise _with_others(error, rows, ("text1", "text2") if is_pair else (text,)) from None
+            fields = ("text1", "text2") if is_pair else (text,)
+            raise (_with_others(error, rows, fields) if all(field in row for field in fields) else error) from None
         labels.append(label_index(path, number, row.get(label), label_names))
         row_idx = _idx(path, number, row.get("idx", position))
         if row_idx in seen:
@@ -190,18 +191,15 @@ def from_rows(
 
 
 def _with_others(error: DataError, rest: Iterable[tuple[int, Mapping[str, Any]]], fields: Sequence[str]) -> DataError:
-    """``error``, about a row's text, and how many of the rows after it have an empty one as well."""
+    """``error``, about an empty text, and how many of the rows after it have none either."""
     others = []
     with suppress(DataError):  # of a line that is no row
         others = [number for number, row in rest if not all(str(row.get(field) or "").strip() for field in fields)]
-    if not others:
-        return error
-    more = f"nor do {len(others)} rows after it, the last one in line {others[-1]}, have a text: remove them all"
-    return DataError(f"{error}; {more}")
+    return DataError(f"{error}; more rows have none: {len(others)}, the last at :{others[-1]}") if others else error
 
 
 def _idx(path: Path, number: int, value: object) -> int:
-    """A row's own number; 3.0, as pandas writes it beside a missing one, is 3."""
+    """A row's ``idx``; 3.0, which pandas makes of 3 in a column with gaps, is 3."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:

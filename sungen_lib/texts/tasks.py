@@ -45,7 +45,7 @@ class Task:
     ``synthetic_from`` the task whose synthetic set this one uses (Section 5.1: one prompt for all movie reviews).
     ``gold_train`` and ``gold_test`` are the paper's numbers of rows (Table 1; DBpedia's test set is a sample of
     5,000, Appendix F.1; GLUE tasks are tested on the validation split). ``files`` are a user task's gold splits, as
-    (split, JSONL file). ``as_in_paper``: whether the hub's set and the prompts are the paper's.
+    (split, JSONL file). ``gold_as_in_paper``: whether the hub's set is the paper's.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Task:
     pair: bool = False
     contexts: tuple[str, ...] = ()
     files: tuple[tuple[str, Path], ...] = ()
-    as_in_paper: bool = True
+    gold_as_in_paper: bool = True
 
     @property
     def classes(self) -> int:
@@ -145,7 +145,6 @@ def _pair(
         gold_train=gold_train,
         gold_test=gold_test,
         pair=True,
-        as_in_paper=False,  # the prompt of the first text is ours
     )
 
 
@@ -172,7 +171,7 @@ _ALL = (
         hub=Hub("fancyzhx/amazon_polarity", None, "train", "test", ("title", "content"), POLARITY),
         gold_train=25_000,
         gold_test=25_000,
-        as_in_paper=False,  # its reviews are of electronics (Elec), the hub's of everything
+        gold_as_in_paper=False,  # its reviews are of electronics (Elec), the hub's of everything
     ),
     Task(
         name="yelp",
