@@ -418,5 +418,5 @@ def test_columns_of_a_data_frame() -> None:
     whole = frame.iloc[:2]
     pairs = Examples.of(whole.a, whole.right, ("no", "yes"), whole.b)
     assert (pairs.texts, pairs.pairs, pairs.labels.tolist()) == (("x", "y"), ("u", "v"), [1, 0])
-    with pytest.raises(ValueError, match="text 2 is no string but (None|nan)"):
+    with pytest.raises(ValueError, match=r"text 2 is no string but (None|nan)"):
         Examples.of(frame.a, frame.right, ("no", "yes"))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from sungen_lib import show
 
@@ -53,16 +54,17 @@ class Examples:
     @classmethod
     def of(
         cls,
-        texts: Sequence[str],
-        labels: Sequence[int] | np.ndarray,
+        texts: Iterable[str],
+        labels: npt.ArrayLike,
         label_names: Sequence[str],
-        pairs: Sequence[str] | None = None,
+        pairs: Iterable[str] | None = None,
     ) -> Examples:
         """``Examples`` numbered from 0; ``labels``: (N,) indices into ``label_names``.
 
         Raises ``ValueError`` for a text that is no string, and for labels that are no whole numbers.
         """
-        for column in (texts, () if pairs is None else pairs):
+        firsts, seconds = tuple(texts), None if pairs is None else tuple(pairs)
+        for column in (firsts, seconds or ()):
             for i, text in enumerate(column):
                 if not isinstance(text, str):
                     raise ValueError(f"text {i} is no string but {text!r}; drop such rows"[:300])
@@ -70,11 +72,11 @@ class Examples:
         if numbers.size and numbers.dtype.kind not in "biu":
             raise ValueError(f"labels must be whole numbers, indices into label_names; got {numbers.dtype}")
         return cls(
-            texts=tuple(texts),
+            texts=firsts,
             labels=numbers.astype(np.int64),
             label_names=tuple(label_names),
-            idx=np.arange(len(texts), dtype=np.int64),
-            pairs=None if pairs is None else tuple(pairs),
+            idx=np.arange(len(firsts), dtype=np.int64),
+            pairs=seconds,
         )
 
     def __len__(self) -> int:
