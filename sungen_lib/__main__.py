@@ -90,7 +90,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     if program == SCRIPT:
         run.add_argument("--test", action="store_true", help="run ruff, mypy, pytest and the committed notebooks")
     weights = commands.add_parser("weights", help="learn weights for a file of labelled texts")
-    weights.add_argument("file", type=Path, metavar="FILE", help="a .jsonl, .csv or .parquet file")
+    weights.add_argument("file", type=Path, metavar="FILE", help="a .jsonl, .csv (both also .gz) or .parquet file")
     weights.add_argument("--text", default="text", help="the column of texts (text)")
     weights.add_argument("--label", default="label", help="the column of labels (label)")
     weights.add_argument("--labels", nargs="+", metavar="NAME", help="the label names in index order, for numbers")

@@ -22,13 +22,13 @@ ROWS = [
     {"idx": 3, "text": "dull,\nand long", "label": "neg", "stars": 1},
     {"idx": 9, "text": "<C> café", "label": "pos", "stars": 4},
 ]
-FORMATS = (".jsonl", ".csv", ".parquet")
+FORMATS = (".jsonl", ".csv", ".csv.gz", ".parquet")
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     """``rows`` as pandas writes them."""
     frame = pd.DataFrame(rows)
-    if files.suffix(path) == ".csv":
+    if files.suffix(path) in files.CSV:
         frame.to_csv(path, index=False)
     elif files.suffix(path) == ".parquet":
         frame.to_parquet(path)
@@ -150,7 +150,9 @@ def test_other_refusals(tmp_path: Path) -> None:
 def test_rows_are_written_as_they_stand(ending: str, tmp_path: Path) -> None:
     source, target = write(tmp_path / f"mine{ending}", ROWS), tmp_path / "new" / f"subset{ending}"
     files.write_rows(target, source, np.array([2, 1]))
-    reader = {".csv": pd.read_csv, ".parquet": pd.read_parquet}.get(ending, lambda path: pd.read_json(path, lines=True))
+    reader = {".csv": pd.read_csv, ".csv.gz": pd.read_csv, ".parquet": pd.read_parquet}.get(
+        ending, lambda path: pd.read_json(path, lines=True)
+    )
     assert reader(target).to_dict("records") == [ROWS[2], ROWS[1]]  # type: ignore[operator]
     assert files.read(target).texts == (ROWS[2]["text"], ROWS[1]["text"])
     assert [path.name for path in target.parent.iterdir()] == [target.name]
@@ -195,9 +197,19 @@ def test_labels_are_a_list_of_different_names(tmp_path: Path) -> None:
 def test_a_file_of_another_kind_says_what_it_was_taken_for(tmp_path: Path) -> None:
     (tmp_path / "mine.tsv").write_text("text\tlabel\nfine\ta\n")
     with pytest.raises(
-        DataError, match=r"mine\.tsv:1: not a JSON object .* \(read as JSONL, since .* \.csv, \.parquet\)"
+        DataError, match=r"mine\.tsv:1: not a JSON object .* \(read as JSONL, since .* \.csv\.gz, \.parquet\)"
     ):
         files.read(tmp_path / "mine.tsv")
     (tmp_path / "mine.csv").write_text("text;label\nfine;a\n")
     with pytest.raises(DataError, match="no column 'label' among 'text;label'; columns are separated by commas"):
         files.read(tmp_path / "mine.csv")
+
+
+def test_a_damaged_csv_gz_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv.gz", ROWS)
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(DataError, match=r"mine\.csv\.gz: cannot be unpacked .* fetch the file again"):
+        files.read(path)
+    path.write_bytes(b"text,label")
+    with pytest.raises(DataError, match=r"mine\.csv\.gz: cannot be unpacked"):
+        files.read(path)

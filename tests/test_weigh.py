@@ -38,7 +38,7 @@ from sungen_lib.weigh import weigh_file
 
 TAM = TamConfig(embedding=8, hidden=8, lr=0.02, batch_size=16, inner_epochs=4)
 SETTINGS: dict[str, Any] = {"iterations": 6, "balanced": True}
-FORMATS = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".jsonl.xz")
+FORMATS = (".jsonl", ".csv", ".csv.gz", ".parquet", ".jsonl.gz", ".jsonl.xz")
 OUTPUTS = ["suspects.csv", "weights.parquet"]
 
 
@@ -65,7 +65,7 @@ def frame(texts: Examples, **columns: Any) -> pd.DataFrame:
 
 
 def write(path: Path, table: pd.DataFrame) -> Path:
-    if path.suffix == ".csv":
+    if ".csv" in path.suffixes:
         table.to_csv(path, index=False, quoting=csv.QUOTE_ALL)
     elif path.suffix == ".parquet":
         table.to_parquet(path)
@@ -75,7 +75,7 @@ def write(path: Path, table: pd.DataFrame) -> Path:
 
 
 def read(path: Path) -> pd.DataFrame:
-    if path.suffix == ".csv":
+    if ".csv" in path.suffixes:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, lines=True)
 

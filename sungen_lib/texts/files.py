@@ -25,7 +25,8 @@ from sungen_lib.storage import atomic_path
 from sungen_lib.texts import jsonl
 from sungen_lib.texts.examples import DataError, DataMissing, Examples
 
-SUFFIXES = (*jsonl.SUFFIXES, ".csv", ".parquet")
+CSV = (".csv", ".csv.gz")
+SUFFIXES = (*jsonl.SUFFIXES, *CSV, ".parquet")
 LONGEST_CELL = 2**24  # characters; Python's csv refuses more than 2**17 unless told
 Row = Mapping[str, Any]
 
@@ -63,7 +64,7 @@ def read(
 
 
 def _rows(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[int, Row]]:
-    if suffix(path) == ".csv":
+    if suffix(path) in CSV:
         return _csv_rows(path, wanted)
     if suffix(path) == ".parquet":
         return _parquet_rows(path, wanted)
@@ -95,13 +96,15 @@ def _csv_rows(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[int, Row]]:
 def _csv_cells(path: Path) -> Iterator[tuple[int | None, list[str]]]:
     """The header, with ``None``, and each row's cells, with the line number of its end; empty lines are left out."""
     before = csv.field_size_limit(LONGEST_CELL)
-    with jsonl.fetched(path).open(encoding="utf-8-sig", newline="") as file:
+    with jsonl.opened(path) as packed, io.TextIOWrapper(packed, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
             yield None, next(reader, [])
             yield from ((reader.line_num, cells) for cells in reader if cells)
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: cannot be read as UTF-8 text ({error}); re-encode the file") from None
+        except jsonl.UNPACKING as error:
+            raise DataError(f"{path}: cannot be unpacked ({error}); fetch the file again") from None
         except csv.Error as error:
             at = f"{path}:{reader.line_num}"
             raise DataError(f"{at}: not CSV ({error}); fix the quotation marks of the row ending here") from None
@@ -224,7 +227,7 @@ def write_rows(target: str | Path, source: str | Path, rows: np.ndarray, *, vers
         with atomic_path(target) as temporary:
             pq.write_table(table, temporary)
         return
-    if suffix(source) == ".csv":
+    if suffix(source) in CSV:
         (_, header), *lines = _csv_cells(source)
         buffer = io.StringIO(newline="")
         # All cells quoted: the writer leaves those with a carriage return bare, which no reader takes.

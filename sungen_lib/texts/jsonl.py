@@ -22,6 +22,7 @@ from sungen_lib.texts.examples import DataError, DataMissing, Examples, warn_if_
 
 SUFFIXES = (".jsonl", ".jsonl.xz", ".jsonl.gz")
 _OPEN: dict[str, Callable[..., IO[bytes]]] = {".xz": lzma.open, ".gz": gzip.open}  # type: ignore[dict-item]
+UNPACKING = (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError)
 _COMPRESS: dict[str, Callable[[bytes], bytes]] = {".xz": lzma.compress, ".gz": partial(gzip.compress, mtime=0)}
 
 
@@ -30,6 +31,11 @@ def fetched(path: Path) -> Path:
     if is_lfs_pointer(path):
         raise DataError(f"{path}: this is a Git LFS pointer, not the file itself; fetch it (git lfs pull)")
     return path
+
+
+def opened(path: Path) -> IO[bytes]:
+    """The file's bytes, unpacked; reading them raises one of ``UNPACKING`` if it is damaged."""
+    return _OPEN.get(path.suffix.lower(), open)(fetched(path), "rb")
 
 
 def jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -48,12 +54,11 @@ def jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def jsonl_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """(line number, line as it stands) of each line."""
     number = 0
-    fetched(path)
     try:
-        with _OPEN.get(path.suffix.lower(), open)(path, "rb") as file:
+        with opened(path) as file:
             for number, line in enumerate(file, start=1):
                 yield number, line
-    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+    except UNPACKING as error:
         raise DataError(f"{path}:{number + 1}: cannot be unpacked ({error}); fetch the file again") from None
 
 
