@@ -35,7 +35,8 @@ def fetched(path: Path) -> Path:
 
 def opened(path: Path) -> IO[bytes]:
     """The file's bytes, unpacked; reading them raises one of ``UNPACKING`` if it is damaged."""
-    return _OPEN.get(path.suffix.lower(), open)(fetched(path), "rb")
+    opener: Callable[..., IO[bytes]] = _OPEN.get(path.suffix.lower(), open)
+    return opener(fetched(path), "rb")
 
 
 def jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
