@@ -185,8 +185,8 @@ PROFILES = {
         frozen=_longer(FROZEN),
     ),
     "small": SMALL,
-    # IMDb alone, four sets of texts by three PLMs, GPT2-XL among them: the first 45,000 rows of 45,403, so that shares
-    # are round numbers.
+    # IMDb alone, four sets of texts by three PLMs, GPT2-XL among them: 45,000 rows of 45,403, so that shares are round
+    # numbers.
     "medium": replace(
         SMALL,
         name="medium",
