@@ -167,7 +167,11 @@ def test_a_bad_file_is_one_sentence_and_nothing_is_written(case: str, place: Pat
     [
         ("data", "/no/such/file.csv", "data: no such file: /no/such/file.csv"),
         ("data", "./nowhere", "data: no such file or folder: ./nowhere"),
-        ("data", "", "data must be a file (.jsonl, .jsonl.xz, .jsonl.gz, .csv, .parquet) or a hub data set id, got ''"),
+        (
+            "data",
+            "",
+            "data must be a file (.jsonl, .jsonl.xz, .jsonl.gz, .csv, .csv.gz, .parquet) or a hub data set id, got ''",
+        ),
         ("test", "/no/such/file.parquet", "test: no such file: /no/such/file.parquet"),
         ("labels", ["one"], "labels must be a list of different names such as [], got ['one']"),
         ("labels", ["a", "a"], "labels must be a list of different names such as [], got ['a', 'a']"),
