@@ -23,7 +23,7 @@ from sungen_lib.encode import Samples
 from sungen_lib.models import TamConfig
 from sungen_lib.reweight import Bilevel, Iteration, OuterSets, State, iterations
 from sungen_lib.seeds import derived_seed
-from sungen_lib.storage import SEAL, atomic_path
+from sungen_lib.storage import SEAL, Damaged, atomic_path
 from sungen_lib.texts.examples import Examples, numbered_as, two_classes
 from sungen_lib.train import Diverged, Trainer, predict
 
@@ -261,9 +261,7 @@ def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path} is no checkpoint of learn_weights, or a damaged one ({error}); name another"
-        ) from None
+        raise Damaged(f"{path} is no checkpoint of learn_weights, or a damaged one ({error}); name another") from None
     return about, tensors
 
 

@@ -329,49 +329,52 @@ def test_low_weights_stand_beside_cleanlab_s_scores(place: Path) -> None:
     assert your_data.beside_cleanlab(keyword_examples(4), np.ones(4)).empty  # too few for five folds
 
 
-def test_the_recipe_for_a_hugging_face_trainer_uses_the_weights(tmp_path: Path) -> None:
-    """One step of the notebook's ``WeightedTrainer`` with its arguments: the loss is the weighted one."""
+def weighted_trainer() -> Any:
+    """The notebook's ``WeightedTrainer``."""
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     (recipe,) = ["".join(cell["source"]) for cell in cells if "class WeightedTrainer" in "".join(cell["source"])]
     names: dict[str, Any] = {}
     exec(recipe, names)
+    return names["WeightedTrainer"]
+
+
+def without_dropout() -> DistilBertForSequenceClassification:
+    """A tiny model, always the same one."""
     torch.manual_seed(0)
     config = DistilBertConfig(vocab_size=30, dim=8, hidden_dim=8, n_layers=1, n_heads=1)
     config.dropout = config.attention_dropout = config.seq_classif_dropout = 0.0
-    model = DistilBertForSequenceClassification(config)
+    return DistilBertForSequenceClassification(config)
+
+
+def test_the_recipe_for_a_hugging_face_trainer_uses_the_weights(tmp_path: Path) -> None:
+    """One step of the notebook's ``WeightedTrainer`` with its arguments: the loss is the weighted one."""
+    trainer, model = weighted_trainer(), without_dropout()
     tokens, labels, weights = torch.arange(24).reshape(4, 6), torch.tensor([0, 1, 0, 1]), torch.tensor([1.0, 0, 0.5, 2])
     with torch.no_grad():
         losses = model.eval()(tokens).logits.double().log_softmax(-1)[range(4), labels].neg()
     rows = [{"input_ids": t, "labels": y, "weight": w} for t, y, w in zip(tokens, labels, weights, strict=True)]
     once: dict[str, Any] = {"max_steps": 1, "per_device_train_batch_size": 4, "report_to": "none", "use_cpu": True}
     settings = TrainingArguments(str(tmp_path), remove_unused_columns=False, logging_steps=1, **once)
-    loss = names["WeightedTrainer"](model, settings, train_dataset=rows).train().training_loss
+    loss = trainer(model, settings, train_dataset=rows).train().training_loss
     assert loss == pytest.approx(float((weights * losses).mean()), rel=1e-5)
     assert loss != pytest.approx(float(losses.mean()), rel=1e-2)
     gold = [{name: value for name, value in row.items() if name != "weight"} for row in rows]
     with torch.no_grad():
         unweighted = model.eval()(tokens).logits.log_softmax(-1)[range(4), labels].neg().mean()
-    evaluated = names["WeightedTrainer"](model, settings, eval_dataset=gold).evaluate()["eval_loss"]
+    evaluated = trainer(model, settings, eval_dataset=gold).evaluate()["eval_loss"]
     assert evaluated == pytest.approx(float(unweighted), rel=1e-5)
 
 
 def test_the_recipe_averages_accumulated_gradients(tmp_path: Path) -> None:
     """Two batches of two make the step of one batch of four."""
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    (recipe,) = ["".join(cell["source"]) for cell in cells if "class WeightedTrainer" in "".join(cell["source"])]
-    names: dict[str, Any] = {}
-    exec(recipe, names)
     rows = [{"input_ids": torch.arange(i, i + 6), "labels": torch.tensor(i % 2), "weight": 0.5} for i in range(4)]
     found = []
     for size, steps in ((4, 1), (2, 2)):
-        torch.manual_seed(0)
-        config = DistilBertConfig(vocab_size=30, dim=8, hidden_dim=8, n_layers=1, n_heads=1)
-        config.dropout = config.attention_dropout = config.seq_classif_dropout = 0.0
-        model = DistilBertForSequenceClassification(config)
+        model = without_dropout()
         once: dict[str, Any] = {"max_steps": 1, "report_to": "none", "use_cpu": True, "optim": "sgd"}
         once |= {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps}
         settings = TrainingArguments(str(tmp_path), remove_unused_columns=False, max_grad_norm=0, **once)
-        trainer = names["WeightedTrainer"](model, settings, train_dataset=rows)
+        trainer = weighted_trainer()(model, settings, train_dataset=rows)
         found.append((trainer.train().training_loss, model.classifier.weight.detach().clone()))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     torch.testing.assert_close(found[0][1], found[1][1])

@@ -24,7 +24,7 @@ from sungen_lib.learn import LearnedWeights, choose_outer_lr, learn_weights, loa
 from sungen_lib.losses import LOSSES
 from sungen_lib.models import Prepared, TamConfig
 from sungen_lib.seeds import derived_seed
-from sungen_lib.storage import atomic_path, read_sealed, set_aside, write_sealed
+from sungen_lib.storage import atomic_path, read_sealed, set_aside, unless_damaged, write_sealed
 from sungen_lib.subset import bernoulli_subset, random_subset
 from sungen_lib.texts import prompting, tasks
 from sungen_lib.texts.examples import Examples
@@ -81,7 +81,8 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
     if isinstance(outer_lr, tuple):
         outer_lr = chosen["outer_lr"] = _outer_lr(place, texts, outer_lr, settings)
     checkpoint = place / "weights.safetensors"
-    _set_aside_if_damaged(checkpoint, load_weights)
+    if checkpoint.exists():
+        unless_damaged(load_weights, checkpoint)
     with warnings.catch_warnings():  # they are for users; a table shows what came of the weights
         warnings.simplefilter("ignore", UserWarning)
         learned = learn_weights(
@@ -98,19 +99,11 @@ def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]
 def _outer_lr(place: Path, texts: Examples, rates: tuple[float, ...], settings: dict[str, Any]) -> float:
     """The outer learning rate, chosen by the run's outer loss and saved, so that a restarted run uses the same one."""
     path = place / "outer_lr.json"
-    _set_aside_if_damaged(path, read_sealed)
-    if not path.exists():
-        write_sealed(path, {"outer_lr": choose_outer_lr(texts, rates, **settings)})
-    return float(read_sealed(path)["outer_lr"])
-
-
-def _set_aside_if_damaged(path: Path, read: Callable[[Path], object]) -> None:
-    """Move a damaged file of an interrupted run out of the way; its content is computed again."""
-    try:
-        if path.exists():
-            read(path)
-    except ValueError as error:
-        set_aside(path, str(error))
+    saved = unless_damaged(read_sealed, path) if path.exists() else None
+    if saved is None:
+        saved = {"outer_lr": choose_outer_lr(texts, rates, **settings)}
+        write_sealed(path, saved)
+    return float(saved["outer_lr"])
 
 
 def learned(spec: Weights) -> LearnedWeights:
