@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import platform
@@ -222,20 +223,26 @@ def size_cells() -> pd.DataFrame:
             cell("SunGen 5k of 10k", "imdb", (70.0, 72.0)),
             cell("ZeroGen 10k", "imdb", (61.0, 63.0)),
             cell("SunGen 10k of 10k", "imdb", (71.0, 73.0)),
+            cell("ZeroGen 2,500, MiniLM-L6 (frozen)", "yelp", (80.0, 82.0)),
+            cell("SunGen 2,500 of 10k, MiniLM-L6 (frozen)", "yelp", (90.0, 92.0)),
         ],
     )
 
 
-def test_table_4_has_one_row_a_size() -> None:
+def test_table_4_has_one_row_for_each_size_and_tam() -> None:
     rows = [[c.strip() for c in row] for row in table_lines(tables.markdown(size_cells(), title="T", profile="small"))]
     assert rows[0][:5] == ["", "IMDb, ZeroGen", "IMDb, SunGen", "Amazon, ZeroGen", "Amazon, SunGen"]
     named = {row[0]: row[1:3] for row in rows[2:]}
     assert named["10k of 1,000k"] == ["62.00 ± 1.41 (62.40)", "not run (72.05)"]
     assert named["5k of 10k"] == ["61.00 ± 1.41", "71.00 ± 1.41"]
     assert named["10k of 10k"] == ["62.00 ± 1.41 (62.40)", "72.00 ± 1.41"]
-    assert len(named) == len(rows) - 2 == 8
+    assert rows[-1][:3] == ["2,500 of 10k, MiniLM-L6 (frozen) (ours)", "not run", "not run"]
+    assert rows[-1][5:] == ["81.00 ± 1.41", "91.00 ± 1.41"]
+    assert len(named) == len(rows) - 2 == 9
     demo = table_lines(tables.markdown(size_cells(), title="T", profile="embedded"))
-    assert [row[0].strip() for row in demo[2:]] == ["5k of 10k", "10k of 10k"]
+    assert [row[0].strip() for row in demo[2:]] == [
+        "5k of 10k", "10k of 10k", "2,500 of 10k, MiniLM-L6 (frozen) (ours)"
+    ]  # fmt: skip
 
 
 def test_numbers_do_not_wrap(frame: pd.DataFrame) -> None:
@@ -291,11 +298,27 @@ def test_latex_escapes() -> None:
 
 @pytest.mark.parametrize(
     ("counts", "said"),
-    [([1], "1 seed."), ([3], "3 seeds."), ([10, 3], "3 or 10 seeds."), ([3, 1, 10, 10], "1, 3 or 10 seeds.")],
+    [
+        ([1], "1 seed."),
+        ([3], "3 seeds."),
+        ([10, 10, 3], '10 seeds. With 3 seeds: "A" on Yelp.'),
+        (
+            [10, 10, 10, 3, 3, 1],
+            '10 seeds. With 3 seeds: "B, C" on IMDb, "B, C" on Amazon. With 1 seed: "B, C" on Yelp.',
+        ),
+        ([10, 10, 10, 1, 1, 1, 3, 3, 3], '10 seeds. With 3 seeds: "D". With 1 seed: "B, C".'),
+    ],
 )
-def test_the_caption_says_how_many_seeds(frame: pd.DataFrame, counts: list[int], said: str) -> None:
-    some = frame.iloc[: len(counts)].assign(n_seeds=counts)
-    assert f"standard deviation over {said}\n" in tables.markdown(some, title="T", profile="embedded")
+def test_the_caption_says_how_many_seeds_each_row_has(counts: list[int], said: str) -> None:
+    places = itertools.product(("A", "B, C", "D"), ("imdb", "amazon", "yelp"))
+    cells = [cell(row, task, (80.0,) * count) for (row, task), count in zip(places, counts, strict=False)]
+    text = tables.markdown(tidying.tidy("none", cells), title="T", profile="embedded")
+    assert f"standard deviation over {said}\n" in text
+
+
+def test_the_caption_counts_seeds_that_diverged(frame: pd.DataFrame) -> None:
+    some = frame.iloc[:2].assign(n_seeds=[3, 1], diverged=[0, 2])
+    assert "standard deviation over 3 seeds.\n" in tables.markdown(some, title="T", profile="embedded")
 
 
 def test_latex_is_a_booktabs_table(frame: pd.DataFrame) -> None:

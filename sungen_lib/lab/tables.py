@@ -21,7 +21,7 @@ from sungen_lib import storage
 from sungen_lib.lab.profiles import DEMO, DEMO_PROFILES
 from sungen_lib.lab.tidying import by_size, column_title
 from sungen_lib.paper.numbers import AVERAGE
-from sungen_lib.paper.verdicts import CHECK_COLUMNS
+from sungen_lib.paper.verdicts import CHECK_COLUMNS, NUMBER_VERDICTS
 from sungen_lib.texts import tasks
 
 CSV_DIGITS = 4  # decimals of every float in a CSV
@@ -94,16 +94,33 @@ def _forbid_claims_of_scale(scales: pd.Series, profile: str) -> None:
 
 def _caption(tidy_df: pd.DataFrame, profile: str) -> str:
     _forbid_claims_of_scale(tidy_df["scale"], profile)
-    counts = sorted(set(tidy_df.loc[tidy_df["n_seeds"] > 0, "n_seeds"]))
-    numbers = " or ".join(", ".join(str(n) for n in part) for part in (counts[:-1], counts[-1:]) if part)
-    seeds = f" over {numbers} seed{'' if counts == [1] else 's'}" if counts else ""
-    note = ""
-    if profile in DEMO_PROFILES:
-        note = f" {DEMO.capitalize()}: the texts and models are small stand-ins."
-    elif counts and "paper" not in set(tidy_df["scale"]):
-        note = " Not at the paper's scale: numbers get no verdict."
     paper_too = "" if tidy_df["paper"].isna().all() else " (the paper's number)"
-    return f"Profile {profile}.{note} A cell is our mean ± standard deviation{seeds}{paper_too}."
+    over, *exceptions = _seeds(tidy_df)
+    lines = [f"Profile {profile}.", f"A cell is our mean ± standard deviation{over}{paper_too}."]
+    if profile in DEMO_PROFILES:
+        lines.insert(1, f"{DEMO.capitalize()}: the texts and models are small stand-ins.")
+    elif (tidy_df["n_seeds"] > 0).any() and "paper" not in set(tidy_df["scale"]):
+        lines.insert(1, "Not at the paper's scale: numbers get no verdict.")
+    if tidy_df["verdict"].isin(NUMBER_VERDICTS).any():
+        lines.append("The verdict after it says whether the two are within 2 points, by a 95 % interval.")
+    return " ".join([*lines, *exceptions])
+
+
+def _seeds(tidy_df: pd.DataFrame) -> list[str]:
+    """How many seeds most cells had, " over 10 seeds", and which had others: 'With 3 seeds: "Supervised LSTM".'"""
+    ran = tidy_df.assign(had=tidy_df["n_seeds"] + tidy_df["diverged"])
+    ran = ran[(ran["had"] > 0) & (ran["column"] != AVERAGE)]
+    if ran.empty:
+        return [""]
+    usual = ran["had"].mode().max()
+    others: dict[int, list[str]] = {}
+    for (row, had), cells in ran[ran["had"] != usual].groupby(["row", "had"], sort=False):
+        whole = len(cells) == (ran["row"] == row).sum()
+        names = [f'"{row}"'] if whole else [f'"{row}" on {column_title(column)}' for column in cells["column"]]
+        others.setdefault(had, []).extend(names)
+    numbers = {had: f"{had} seed{'' if had == 1 else 's'}" for had in (usual, *others)}
+    exceptions = [f"With {numbers[had]}: {', '.join(others[had])}." for had in sorted(others, reverse=True)]
+    return [f" over {numbers[usual]}", *exceptions]
 
 
 def _reasons(tidy_df: pd.DataFrame) -> list[str]:

@@ -98,11 +98,11 @@ def _average(cells: Sequence[Cell], absent: Sequence[str], number: float) -> dic
     }
 
 
-_SIZE = re.compile(r"(ZeroGen|SunGen) (\S+)(?: of (\S+))?")  # a row of Table 4 (``numbers.size_row``)
+_SIZE = re.compile(r"(ZeroGen|SunGen) (\S+?)(?: of (\S+?))?(, .+)?")  # Table 4's rows: ``numbers.size_row``, and a TAM
 
 
 def by_size(tidy_df: pd.DataFrame) -> pd.DataFrame:
-    """Table 4 with one row a size, of the subset and of the pool, and a column for each task and method.
+    """Table 4 with one row for each size of the subset and the pool (and TAM), a column for each task and method.
 
     Any other table is returned as it is. ZeroGen's texts do not depend on the pool, so its cell stands in every row of
     its size. Rows with neither a result nor a number of the paper are left out.
@@ -112,17 +112,17 @@ def by_size(tidy_df: pd.DataFrame) -> pd.DataFrame:
         return tidy_df
     lines = tidy_df.to_dict("records")
     told = {line["row"] for line in lines if not math.isnan(line["paper"]) or not line["verdict"].startswith("not run")}
-    rows = {  # name of the new row: its size and its row of SunGen
-        f"{size} of {pool or size_name(TABLE04_POOL)}": (size, row)
-        for row, (method, size, pool) in ((row, match.groups()) for row, match in names.items())
+    rows = {  # name of the new row: its TAM, and its rows of ZeroGen and SunGen
+        f"{size} of {pool or size_name(TABLE04_POOL)}{tam or ''}": (tam, (f"ZeroGen {size}{tam or ''}", row))
+        for row, (method, size, pool, tam) in ((row, match.groups()) for row, match in names.items())
         if method == "SunGen" and row in told
     }
     found = [
-        line | {"row": row, "column": f"{column_title(line['column'])}, {names[line['row']][1]}", "ours_only": False}
-        for row, (size, sungen) in rows.items()
+        line | {"row": row, "column": f"{column_title(column)}, {names[line['row']][1]}", "ours_only": bool(tam)}
+        for row, (tam, of_methods) in rows.items()
         for column in dict.fromkeys(tidy_df["column"])
         for line in lines
-        if line["column"] == column and line["row"] in (f"ZeroGen {size}", sungen)
+        if line["column"] == column and line["row"] in of_methods
     ]
     return pd.DataFrame(found, columns=list(TIDY_COLUMNS))
 

@@ -22,6 +22,7 @@ from sungen_lib.paper.cells import Array, Cell, common_seeds, scale_of
 from sungen_lib.paper.claims import CLAIMS, TOLERANCE, Claim
 from sungen_lib.paper.numbers import AVERAGE, is_self_bleu, printed
 
+NUMBER_VERDICTS = ("reproduced", "differs", "undecided")
 SEEDS_NEEDED = 3  # for a verdict that rests on the spread over seeds; the paper's own number of runs (F.2)
 
 
@@ -36,7 +37,7 @@ def average_verdict(cells: Sequence[Cell], published_value: float) -> str:
         return "undecided"
     low, high = number_interval(cells)
     tolerance = TOLERANCE / 100.0 if is_self_bleu(cells[0].row) else TOLERANCE
-    return _within(low - published_value, high - published_value, tolerance, ("reproduced", "differs"))
+    return _within(low - published_value, high - published_value, tolerance, NUMBER_VERDICTS[:2])
 
 
 def number_verdict(cell: Cell, published_value: float) -> str:
