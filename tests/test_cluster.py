@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -126,6 +127,20 @@ def test_needs() -> None:
         "num_gpus": 0.0,
         "memory": cluster.GIB,
     }
+
+
+def test_another_server_at_the_address_is_no_reason_to_compute_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray notices only after it has connected."""
+
+    def refused(address: str | None = None, **_settings: Any) -> None:
+        assert address is not None, "a cluster of this machine alone was started instead"
+        raise ConnectionError("no cluster answers")
+
+    monkeypatch.setattr(ray, "init", refused)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(cluster.Unreachable, match=f"no Ray cluster at {address} .no cluster answers"):
+            cluster.execute_on(address, [], progress=None)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:x"])

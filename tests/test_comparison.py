@@ -52,7 +52,7 @@ def test_drift_within_the_spread_is_no_difference(cells: Cells, tmp_path: Path) 
 
 def test_a_cell_beyond_its_spread_and_a_changed_verdict_are_told(tmp_path: Path) -> None:
     _, cell, verdict = compared(tmp_path, {("SunGen", "imdb"): (65.9, 0.1)}, "not run: no data")
-    assert cell == "  table01, SunGen, imdb: 70.00 -> 65.90 (spread 2.00)"
+    assert cell == "  table01, SunGen, imdb: 70 -> 65.9 (spread 2)"
     assert verdict == "  table01, SunGen is better, imdb: holds -> not run"
 
 
@@ -60,8 +60,20 @@ def test_a_cell_that_did_not_run_is_told(tmp_path: Path) -> None:
     committed = write(tmp_path / "committed", CELLS)
     fewer = {key: value for key, value in CELLS.items() if key != ("Linear", "imdb")}
     assert comparison.report(write(tmp_path / "new", fewer), committed, ["table01"])[1:] == [
-        "  table01, Linear, imdb: 80.00 -> not run"
+        "  table01, Linear, imdb: 80 -> not run"
     ]
+    csv = tmp_path / "new" / "table01.csv"
+    csv.write_text(csv.read_text().replace("n_seeds", "n_seeds,verdict") + "\nLinear,imdb,,,,0,diverged\n")
+    assert comparison.report(tmp_path / "new", committed, ["table01"])[1:] == [
+        "  table01, Linear, imdb: 80 -> diverged"
+    ]
+
+
+def test_self_bleu_has_a_smaller_unit(tmp_path: Path) -> None:
+    committed = write(tmp_path / "committed", {("Self-BLEU-4", "imdb"): (0.14, 0.0005)})
+    assert comparison.report(
+        write(tmp_path / "new", {("Self-BLEU-4", "imdb"): (0.1455, 0.0005)}), committed, ["table01"]
+    )[1:] == ["  table01, Self-BLEU-4, imdb: 0.14 -> 0.1455 (spread 0.0005)"]
 
 
 def test_the_list_is_short(tmp_path: Path) -> None:

@@ -288,6 +288,16 @@ def test_wrong_label_names_are_refused(tmp_path: Path, names: object) -> None:
         data_folder.load(tmp_path, "imdb", "std", "train")
 
 
+def test_label_names_may_be_numbers(tmp_path: Path) -> None:
+    """Those of a user's task whose labels are digits."""
+    task = tmp_path / "stars.yaml"
+    prompt = 'A <y> text: "<x>'
+    task.write_text(json.dumps({"name": "stars", "labels": ["1", "2"], "generation_prompt": prompt}))
+    folder(tmp_path, "stars", [2, 1], row(label="1") + row(idx=1, label="2"))
+    data = data_folder.load(tmp_path, str(task), "std", "train")
+    assert (data.label_names, data.labels.tolist()) == (("1", "2"), [0, 1])
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataMissing, match=r'labels\.json: write the label names .*\["negative", "positive"\]'):
         data_folder.load(tmp_path, "imdb", "std", "train")
@@ -301,9 +311,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 def test_pairs_and_singles_must_fit_the_task(tmp_path: Path) -> None:
     folder(tmp_path, "imdb", NAMES, PAIR)
     folder(tmp_path, "rte", tasks.get("rte").labels, row())
-    with pytest.raises(DataError, match="pairs do not fit imdb"):
+    with pytest.raises(DataError, match=r"imdb.std.train\.jsonl: pairs do not fit imdb"):
         data_folder.load(tmp_path, "imdb", "std", "train")
-    with pytest.raises(DataError, match="single texts do not fit rte"):
+    with pytest.raises(DataError, match=r"rte.std.train\.jsonl: single texts do not fit rte"):
         data_folder.load(tmp_path, "rte", "std", "train")
 
 

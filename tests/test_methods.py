@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from test_runs import experiment
 
 from sungen_lib.baselines import TRAININGS, confidence, coteaching, meta_weight_net, tfidf_logreg
-from sungen_lib.lab import notebooks, plan, profiles, scoreboard, sources, stages
+from sungen_lib.lab import notebooks, parameters, plan, profiles, scoreboard, sources, stages
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.methods import BASELINES, LINEAR
 from sungen_lib.lab.parameters import Classifiers
@@ -258,6 +258,13 @@ def test_a_dry_run_lists_the_paper_and_computes_nothing(store: Path, capsys: pyt
     assert not store.exists()
 
 
+def test_a_plan_needs_no_folder_for_tables(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+    """The notebooks' own is relative to them, and may belong to another user: a plan writes nothing."""
+    monkeypatch.setattr(parameters, "writable", lambda folder: str(folder).startswith(str(store)))
+    (table,) = notebooks.select(notebooks.NOTEBOOKS, ["table11"])
+    assert plan.planned(table, {"profile": "tiny", "tasks": ["imdb"]})
+
+
 def test_the_plan_counts_operations() -> None:
     one = experiment()
     weights = replace(one.methods.weights("imdb", "lstm", 1), iterations=50)
@@ -281,6 +288,16 @@ def test_an_encoder_that_is_nowhere_is_a_row_not_run(tmp_path: Path) -> None:
     missing = replace(one, profile=replace(one.profile, distilbert=TamConfig("distilbert", path=str(tmp_path / "no"))))
     grid = missing.grid({"DistilBERT": (partial(missing.methods.zerogen, tam="distilbert"), [1])})
     assert not grid.specs and "no tokenizer could be loaded" in grid.not_run["DistilBERT", "imdb"]
+    assert [spec.method for spec in grid.without_model["DistilBERT", "imdb"]] == ["zerogen"]
+    assert missing.provenance({})["lacking"] == [grid.not_run["DistilBERT", "imdb"]]
+
+
+def test_what_a_data_folder_lacks_is_no_news_until_it_changes(tmp_path: Path) -> None:
+    (tmp_path / "imdb").mkdir()
+    one = Experiment.from_parameters("t", {"profile": "small", "data_dir": str(tmp_path)}, tasks=["imdb"])
+    grid = one.grid({"ZeroGen": (partial(one.methods.zerogen, tam="lstm"), [1])})
+    assert "put gpt2-xl data for imdb there" in grid.not_run["ZeroGen", "imdb"]
+    assert "lacking" not in one.provenance({})
 
 
 def test_gold_may_come_from_a_folder_where_texts_are_generated(tmp_path: Path) -> None:

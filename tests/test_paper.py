@@ -524,6 +524,30 @@ def test_a_method_that_diverged_in_a_seed_does_not_hold_in_the_others(diverged: 
     assert (got["seeds"], got["verdict"]) == ("x + + +", verdict)
 
 
+@pytest.mark.parametrize(("diverged", "verdict"), [("SunGen", "fails"), ("ZeroGen", "undecided")])
+def test_nor_does_a_claim_fail_by_the_seeds_that_its_rival_survived(diverged: str, verdict: str) -> None:
+    cells = []
+    for row, rate in (("SunGen", 700), ("ZeroGen", 900)):
+        gone = tuple(range(7)) if row == diverged else ()
+        right = [0 if seed in gone else rate + seed % 3 for seed in range(10)]
+        values = tuple(float("nan") if seed in gone else n / 10 for seed, n in enumerate(right))
+        correct = np.stack([np.arange(1000) < n for n in right])
+        cells.append(Cell(row, "imdb", "demo", tuple(range(10)), values, correct, diverged=gone))
+    got = line(verdicts.check("table08", cells), "above-zerogen")
+    assert (got["seeds"], got["verdict"]) == ("x x x x x x x - - -", verdict)
+
+
+def test_a_number_of_which_seeds_diverged_is_not_reproduced() -> None:
+    right = [840, 841, 842, 0]
+    values = (84.0, 84.1, 84.2, float("nan"))
+    correct = np.repeat(np.stack([np.arange(1000) < n for n in right]), 10, axis=1)
+    whole = Cell("SunGen", "imdb", "paper", (0, 1, 2), values[:3], correct[:3])
+    assert verdicts.number_verdict(whole, 84.1) == "reproduced"
+    assert verdicts.number_verdict(Cell("SunGen", "imdb", "paper", (0, 1, 2, 3), values, correct, (3,)), 84.1) == (
+        "undecided"
+    )
+
+
 @pytest.mark.parametrize(("seeds", "swing"), [(3, 0.0), (3, 0.02), (5, 0.02), (10, 0.02), (10, 0.05)])
 def test_an_effect_that_is_not_there_holds_at_most_one_time_in_twenty(seeds: int, swing: float) -> None:
     """Two methods of the same accuracy, each seed off by its luck (standard deviation ``swing``), 800 shared items."""

@@ -276,6 +276,23 @@ def test_damage_in_mid_run_costs_what_the_file_held(
     assert results(place.parents[1]) == results(made)
 
 
+def test_a_death_just_before_the_record_costs_no_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a PLM has written in hours is kept until the record is there, and not longer."""
+
+    def cut(*_arguments: Any, **_options: Any) -> None:
+        raise Cut
+
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    texts = chain()[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "keep", cut)
+        with pytest.raises(Cut):
+            execution.compute(texts)
+    monkeypatch.setattr(generation, "_shard", cut)  # nothing is written again
+    execution.compute(texts)
+    assert not (folder(specs.identify(texts)) / "shards").exists()
+
+
 def test_what_a_kill_left_half_written_is_removed(halfway: Callable[[str], Path]) -> None:
     place = halfway("weights")
     left = place / ".weights.safetensors.abcdefgh.tmp"

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import nn
 
 from sungen_lib import subset, train
@@ -47,14 +46,13 @@ def cartography(
     """
     if epochs < 1:
         raise ValueError(f"epochs must be positive, got {epochs}")
-    given = train_set.labels[:, None]
     probabilities = [
-        train.predict(model, train_set).softmax(-1).gather(-1, given).squeeze(-1)
+        train.label_probabilities(model, train_set)
         for _ in train.epochs(
             model, train_set, epochs=epochs, lr=lr, batch_size=batch_size, precision=precision, seed=seed
         )
     ]
-    course = torch.stack(probabilities).cpu().numpy()
+    course = np.stack(probabilities)
     return Cartography(confidence=course.mean(axis=0), variability=course.std(axis=0))
 
 

@@ -90,8 +90,10 @@ def _connected(address: str) -> Iterator[Any]:
     settings: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "warning"}
     try:
         ray.init(address=address, **settings)
-    except ConnectionError:  # "auto", and no cluster: start one on this machine
-        ray.init(**settings)
+    except ConnectionError as error:
+        if address != "auto":
+            raise Unreachable(f"no Ray cluster at {address} ({error}): --ray takes auto or HOST:PORT") from None
+        ray.init(**settings)  # there is no cluster: start one on this machine
     try:
         yield ray
     finally:

@@ -42,23 +42,33 @@ def _cells(new: Path, committed: Path) -> Iterator[str]:
     for (row, column), (before, sd) in theirs.items():
         where = f"{committed.name}, {row}, {column}: "
         if (row, column) not in ours:
-            yield f"{where}{before:.2f} -> not run"
+            yield f"{where}{before:.4g} -> {'diverged' if _diverged(new, row, column) else 'not run'}"
             continue
         now, other = ours[row, column]
         typical = [s for name, s in spreads if name == row] or [s for _, s in spreads] or [0.0]
         spread = max(median(typical), *(s for s in (sd, other) if not math.isnan(s)), 0.0)
-        if abs(now - before) > SPREADS * spread + 0.005:  # a CSV is rounded
-            yield f"{where}{before:.2f} -> {now:.2f} (spread {spread:.2f})"
+        if abs(now - before) > SPREADS * spread + 1e-4:  # a CSV has four decimals
+            yield f"{where}{before:.4g} -> {now:.4g} (spread {spread:.2g})"
 
 
 def _numbers(table: Path) -> dict[tuple[str, str], tuple[float, float]]:
     """Mean and standard deviation (NaN: one seed) of each cell that ran; empty for a table of other things."""
+    lines = [line for line in _lines(table) if line.get("ours")]
+    return {(line["row"], line["column"]): (float(line["ours"]), float(line["sd"] or "nan")) for line in lines}
+
+
+def _diverged(table: Path, row: str, column: str) -> bool:
+    """Whether every seed of a cell diverged."""
+    found = (line["verdict"] for line in _lines(table) if (line["row"], line["column"]) == (row, column))
+    return "diverged" in found
+
+
+def _lines(table: Path) -> list[dict[str, str]]:
     path = table.with_name(f"{table.name}.csv")
     if not path.exists():
-        return {}
+        return []
     with path.open(encoding="utf-8", newline="") as file:
-        lines = [line for line in csv.DictReader(file) if line.get("ours")]
-    return {(line["row"], line["column"]): (float(line["ours"]), float(line["sd"] or "nan")) for line in lines}
+        return list(csv.DictReader(file))
 
 
 def _verdicts(new: Path, committed: Path) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -20,7 +21,7 @@ from tqdm.auto import tqdm
 from sungen_lib.fast import limited_threads
 from sungen_lib.lab.provenance import LIBRARIES, commit, device_name, versions
 from sungen_lib.lab.specs import Run, Spec, Synthetic, Trust, Weights, identify, upstream
-from sungen_lib.lab.stages import STAGES
+from sungen_lib.lab.stages import SHARDS, STAGES
 from sungen_lib.lab.store import Record, exclusively, find, folder, keep, prepare, sound
 from sungen_lib.show import TICK, ticking
 from sungen_lib.storage import store_root
@@ -54,7 +55,7 @@ def _computed(spec: Spec, place: Path, data_dir: str | None) -> Record:
             metrics = STAGES[type(spec)](spec, place, data_dir)
         except Diverged as error:
             diverged = str(error)
-    return keep(
+    record = keep(
         Record(
             id=identify(spec),
             stage=type(spec).__name__.lower(),
@@ -67,6 +68,9 @@ def _computed(spec: Spec, place: Path, data_dir: str | None) -> Record:
             diverged=diverged,
         )
     )
+    # Not before the record is there: until then the shards are all that is left of the hours of a PLM if this dies.
+    shutil.rmtree(place / SHARDS, ignore_errors=True)
+    return record
 
 
 def closure(specs: Iterable[Spec]) -> list[Spec]:

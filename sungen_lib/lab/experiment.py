@@ -46,6 +46,7 @@ class Experiment:
     device: str
     out: Path
     extras: dict[str, Any] = field(default_factory=dict)
+    lacking: list[str] = field(default_factory=list)  # why runs were left out that may be possible next time
 
     @classmethod
     def from_parameters(
@@ -145,7 +146,11 @@ class Experiment:
 
     def grid(self, rows: Mapping[str, tuple[MakeRun, Sequence[int]]]) -> Grid:
         """Every row of a table on every task, with the row's seeds, as specs; what cannot run, with its reason."""
-        return results.grid(rows, self.tasks)
+        found = results.grid(rows, self.tasks)
+        # What a data folder lacks it lacks until it changes; a model, or the hub's data, may be within reach next time.
+        elsewhere = found.not_run if self.data_dir is None else found.without_model
+        self.lacking.extend(found.not_run[cell] for cell in elsewhere)
+        return found
 
     def execute(self, specs: Sequence[Spec]) -> dict[Spec, Record]:
         """The specs' records, with a progress bar."""
@@ -238,7 +243,8 @@ class Experiment:
             **self._other_models(),
             **self.extras,
         }
-        return provenance(list(records.values()), profile=self.profile.name, parameters=given)
+        about = provenance(list(records.values()), profile=self.profile.name, parameters=given)
+        return about | ({"lacking": sorted(set(self.lacking))} if self.lacking else {})
 
     def _other_models(self) -> dict[str, str | None]:
         """The PLM and the encoder, if they differ from the profile's."""

@@ -91,6 +91,7 @@ def _json_list(value: Any) -> Any:
 
 
 PositiveInteger = Annotated[StrictInt, Field(gt=0), must("be a positive integer")]
+Seed = Annotated[StrictInt, Field(ge=0), must("be a whole number from 0")]
 PositiveNumber = Annotated[StrictInt | StrictFloat, Field(gt=0), must("be a positive number")]
 PositiveIntegers = several(PositiveInteger, "[1, 2, 3]")
 PositiveNumbers = several(PositiveNumber, "[0.01, 1]")

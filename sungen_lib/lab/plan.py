@@ -46,6 +46,8 @@ def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = T
     cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     if not any(EXECUTE in "".join(cell["source"]) for cell in cells):
         return []
+    # A plan writes nothing, so the notebook's own folder for tables, which may belong to another user, does not matter.
+    parameters = {"out": str(store.store_root() / "tables")} | dict(parameters)
     names: dict[str, Any] = {"In": [""]}  # as in a kernel
     # A plan downloads nothing: a model in a wheel that is not in the store counts as missing here.
     with redirect_stdout(io.StringIO()), environment(HF_HUB_OFFLINE="1"):
@@ -59,7 +61,8 @@ def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = T
                 names |= {name: value for name, value in parameters.items() if name in names}
     values = [item for value in names.values() for item in (value.values() if isinstance(value, dict) else [value])]
     grids = [value for value in values if isinstance(value, Grid)] if anywhere else []
-    return execution.closure([*(specs or ()), *(spec for grid in grids for spec in grid.without_model)])
+    elsewhere = [spec for grid in grids for runs in grid.without_model.values() for spec in runs]
+    return execution.closure([*(specs or ()), *elsewhere])
 
 
 def _run_up_to_execute(source: str, names: dict[str, Any]) -> Sequence[Spec] | None:

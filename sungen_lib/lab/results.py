@@ -27,12 +27,12 @@ MakeRun = Callable[..., Run]  # (task, seed=...) -> Run
 class Grid:
     """``specs``: the runs of each (row, task), one per seed; ``not_run``: why a (row, column) has none.
 
-    ``without_model``: runs that lack only a model on this machine.
+    ``without_model``: runs that lack only a model on this machine, by their cell in ``not_run``.
     """
 
     specs: dict[tuple[str, str], list[Run]] = field(default_factory=dict)
     not_run: dict[tuple[str, str], str] = field(default_factory=dict)
-    without_model: list[Run] = field(default_factory=list)
+    without_model: dict[tuple[str, str], list[Run]] = field(default_factory=dict)
 
     def all(self) -> list[Run]:
         """Every run of the grid; those of one row and seed, which may share their training, one after the other."""
@@ -56,7 +56,7 @@ def grid(rows: Mapping[str, tuple[MakeRun, Sequence[int]]], task_names: Sequence
                 found.specs[row, task] = specs
             else:
                 found.not_run[row, column_of(task)] = missing
-                found.without_model += specs
+                found.without_model[row, column_of(task)] = specs
     return found
 
 

@@ -49,7 +49,7 @@ def evidence(*folders: str | Path) -> pd.DataFrame:
     for key, line in published.items():
         for profile in (name for name in REAL if name in found):
             claim = found[profile].get(key)
-            if claim is None or not claim["seeds"]:
+            if claim is None or _verdict_text(claim) == "not run":
                 continue
             ends = [_difference(claim[end], line["paper"]) for end in ("low", "high")]
             interval = "none" if claim["low"] is None else " to ".join(ends)

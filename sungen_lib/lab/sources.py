@@ -37,7 +37,7 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
         return jsonl.read_jsonl(folder(identify(spec)) / "synthetic.jsonl", task.labels)
     if isinstance(spec, Gold) and task.files:
         path = dict(task.files)[spec.split]
-        own = data_folder.fitting(jsonl.read_jsonl(path, task.labels), spec.task, spec.split)
+        own = data_folder.fitting(jsonl.read_jsonl(path, task.labels), spec.task, path)
         _refuse_changed(spec, file_fingerprint(path, spec.task), path)
         return _some(own, spec.rows)
     from_hub = spec.source == "hub" and data_dir is None  # its fingerprint is a name there, not a file's hash

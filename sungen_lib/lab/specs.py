@@ -42,8 +42,8 @@ class Gold:
 class Synthetic:
     """PLM-written rows of a task: generated (``embedded``, ``hub``) or read from a data folder.
 
-    ``start``: index of the first row in the data folder; for generated texts, any value but 0 selects another random
-    seed.
+    ``start``: position of the first row in the shuffled file of the data folder; for generated texts, any value but 0
+    selects another random seed.
     """
 
     task: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
@@ -37,11 +36,13 @@ from sungen_lib.train import Diverged, Epoch, epochs, evaluate
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+SHARDS = "shards"  # the folder of a generation in progress, in its record's
+
 
 def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, Any]:
     assert spec.sampling is not None
     model, tokenizer = (Served(spec.plm), None) if is_address(spec.plm) else _plm(spec.plm)
-    shards = place / "shards"
+    shards = place / SHARDS
     if shards.exists() and not (shards / "manifest.json").exists():
         set_aside(shards, "no manifest says what wrote it")
     rows = generate(
@@ -55,7 +56,6 @@ def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, 
         folder=shards,
     )
     write_jsonl(place / "synthetic.jsonl", rows)
-    shutil.rmtree(shards)
     return {"rows": len(rows), "fingerprint": rows.fingerprint()}
 
 
@@ -159,7 +159,8 @@ def _trained(
     return prepared, len(rows), curve
 
 
-# Tasks that share their texts differ only in the test set, and follow one another in a table (``Grid.all``).
+# Tasks that share their texts differ only in the test set, and follow one another in a table (``Grid.all``). That
+# holds within a process: several at work on such runs at the same time train once each.
 _trained_once = lru_cache(maxsize=1)(_trained)
 
 

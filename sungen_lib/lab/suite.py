@@ -1,8 +1,9 @@
 """Run the notebooks, skipping those for which nothing has changed.
 
 Executed copies and their stamps go to ``<store>/executed/<profile>/``, tables where the notebooks write them. A stamp
-says what a copy was made from and what it wrote; while all of it is still so, running the notebook again could only
-give the same. Nothing heavy is imported before a notebook has to run: an unchanged suite is checked in a second.
+says what a copy was made from and what it wrote; while all of it is still so, running the notebook again would give
+the same. A notebook that lacked a model gets no stamp, since the model may be there next time. Nothing heavy is
+imported before a notebook has to run: an unchanged suite is checked in a second.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,8 @@ def run(
         parameters["data_dir"] = str(data_dir.resolve())
     if encoder is not None:
         parameters["encoder"] = encoder
-    about = {"package": _package_hash(), "parameters": parameters, "data": _folder_hash(data_dir)}
+    about: dict[str, Any] = {"package": _package_hash(), "libraries": _libraries_hash(), "parameters": parameters}
+    about["data"] = _folder_hash(data_dir)
     if encoder is not None and Path(encoder).is_dir():
         about["encoder"] = _folder_hash(Path(encoder))
     started, results = time.monotonic(), Counter[str]()
@@ -146,12 +149,13 @@ def _bring_up_to_date(
     seconds = f"{time.monotonic() - started:7.1f} s"
     if error:
         return "failed", f"{seconds}  {failure(error, copy)}"
-    write_json(stamp, stamps | {key: made_from | _results(notebook, out=out, store=store)})
+    if not read_json(out / f"{stem(notebook.stem)}.json").get("lacking"):
+        write_json(stamp, stamps | {key: made_from | _results(notebook, out=out, store=store)})
     return "ran", f"{seconds}  {verdicts(out, notebook)}".rstrip()
 
 
 def _unchanged(notebook: Path, about: Mapping[str, Any], *, out: Path, store: Path) -> bool:
-    """Whether running the notebook again could only give the same: the stamp of its copy says so."""
+    """Whether running the notebook again would give the same: the stamp of its copy says so."""
     copy = _copy(notebook, about, store)
     now = _made_from(notebook, about) | _results(notebook, out=out, store=store)
     return copy.exists() and read_json(copy.with_suffix(".stamp.json")).get(str(out)) == now
@@ -182,6 +186,12 @@ def _source_hash(notebook: Path) -> str:
 def _package_hash() -> str:
     files = sorted([*PACKAGE.rglob("*.py"), *(PACKAGE / "embedded" / "weights").glob("*")])
     return _hash(part for path in files for part in (str(path.relative_to(PACKAGE)).encode(), path.read_bytes()))
+
+
+def _libraries_hash() -> str:
+    """Of the names and versions of all that is installed."""
+    found = sorted((str(package.name), package.version) for package in metadata.distributions())
+    return _hash([repr(found).encode()])
 
 
 def _folder_hash(folder: Path | None) -> str | None:

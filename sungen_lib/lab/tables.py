@@ -195,7 +195,7 @@ def latex(tidy_df: pd.DataFrame, *, title: str, profile: str) -> str:
 
 
 def show_claims(claims: pd.DataFrame, *, profile: str) -> Markdown:
-    """``paper.check``'s result for a notebook."""
+    """``verdicts.check``'s result for a notebook."""
     return Markdown(unbroken(claims_markdown(claims, profile=profile)))
 
 
@@ -205,7 +205,7 @@ def difference(value: float, paper: float) -> str:
 
 
 def claims_markdown(claims: pd.DataFrame, *, profile: str) -> str:
-    """``paper.check``'s result as a Markdown table. At a demo profile the paper's differences are left out."""
+    """``verdicts.check``'s result as a Markdown table. At a demo profile the paper's differences are left out."""
     _forbid_claims_of_scale(claims["scale"], profile)
     demo = profile in DEMO_PROFILES
     header = ["Claim", "On", "Paper", "Ours [95 % interval]", "Seeds", "Verdict", "Scale"]

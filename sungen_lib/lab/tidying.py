@@ -26,7 +26,7 @@ def tidy(table: str, cells: Sequence[Cell], not_run: Mapping[tuple[str, str], st
 
     The paper's cells come first, in its order, then ``ours_only`` ones, with ``paper`` NaN. ``sd`` is the sample
     standard deviation over seeds, ``n_seeds`` the seeds that finished, ``diverged`` those that did not. ``verdict`` is
-    ``paper.number_verdict``'s, ``diverged`` where every seed did, or ``not run: why`` with ``ours`` NaN; the reasons
+    ``verdicts.number_verdict``'s, ``diverged`` where every seed did, or ``not run: why`` with ``ours`` NaN; the reasons
     come from ``not_run`` by (row, column), either of which may be ``ANY``; default "not asked for". In a table with
     averages a row has one only if all its tasks ran.
     """

@@ -21,7 +21,7 @@ from sungen_lib.fast import limited_threads
 from sungen_lib.lab import execution, profiles, sources
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.notebooks import read_json
-from sungen_lib.lab.parameters import Column, FileOrHub, Names, ParameterError, PositiveInteger, YesOrNo, one_of
+from sungen_lib.lab.parameters import Column, FileOrHub, Names, ParameterError, PositiveInteger, Seed, YesOrNo, one_of
 from sungen_lib.learn import LearnedWeights, learn_weights
 from sungen_lib.models import TamConfig
 from sungen_lib.texts import examples, files, hub
@@ -39,7 +39,7 @@ PARAMETERS: dict[str, Any] = {  # the notebook's, besides those of every noteboo
     "budget": PositiveInteger | None,
     "iterations": PositiveInteger | None,
     "centred": YesOrNo,
-    "seed": PositiveInteger,
+    "seed": Seed,
 }
 
 NOTE = "source.json"  # in a folder of results: what they are of

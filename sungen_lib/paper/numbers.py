@@ -7,7 +7,7 @@ import pandas as pd
 from sungen_lib.texts import tasks
 
 AVERAGE = "average"  # the column of averages over tasks
-_THREE = ("imdb", "amazon", "yelp")
+THREE_TASKS = ("imdb", "amazon", "yelp")
 _SUNGEN_200K = (84.10, 84.22, 89.06)  # SunGen-LSTM, RCE, 200k: printed alike in Tables 3, 4, 7 and 8
 _ZEROGEN_200K = (71.52, 80.48, 84.95)  # ZeroGen-LSTM, 200k: Tables 4, 7 and 8
 _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
@@ -24,7 +24,7 @@ _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
         },
     ),
     "table02": (
-        (*_THREE, "rotten_tomatoes"),
+        (*THREE_TASKS, "rotten_tomatoes"),
         {
             "Supervised": (84.60, 86.36, 91.30, 77.49),
             "ZeroGen": (71.52, 80.48, 84.95, 73.45),
@@ -33,7 +33,7 @@ _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
         },
     ),
     "table03": (
-        _THREE,
+        THREE_TASKS,
         {
             "Confidence": (79.97, 70.44, 76.91),
             "Co-teaching": (72.64, 73.53, 75.50),
@@ -42,7 +42,7 @@ _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
         },
     ),
     "table04": (
-        _THREE,
+        THREE_TASKS,
         {
             "ZeroGen 10k": (62.40, 74.46, 75.22),
             "ZeroGen 20k": (65.12, 75.78, 79.55),
@@ -59,7 +59,7 @@ _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
         },
     ),
     "table05": (
-        _THREE,
+        THREE_TASKS,
         {
             "Self-BLEU-4 Gold": (0.30, 0.29, 0.29),
             "Self-BLEU-4 ZeroGen": (0.15, 0.12, 0.14),
@@ -72,7 +72,7 @@ _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
         },
     ),
     "table07": (
-        _THREE,
+        THREE_TASKS,
         {
             "ZeroGen": _ZEROGEN_200K,
             "Bilevel CE": (74.05, 79.81, 83.90),
@@ -81,7 +81,7 @@ _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
         },
     ),
     "table08": (
-        _THREE,
+        THREE_TASKS,
         {
             "ZeroGen": _ZEROGEN_200K,
             "Label smoothing": (73.18, 81.91, 86.07),
@@ -98,7 +98,7 @@ _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
         },
     ),
     "table11": (
-        _THREE,
+        THREE_TASKS,
         {
             "One-level RCE": (81.92, 81.50, 85.36),
             "SunGen": (86.56, 84.63, 90.38),

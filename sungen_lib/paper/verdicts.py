@@ -33,7 +33,7 @@ def average_verdict(cells: Sequence[Cell], published_value: float) -> str:
         return "diverged"
     if scale_of(cells) != "paper" or np.isnan(published_value):
         return ""
-    if finished != (None,) and len(finished) < SEEDS_NEEDED:
+    if diverged or (finished != (None,) and len(finished) < SEEDS_NEEDED):
         return "undecided"
     low, high = number_interval(cells)
     tolerance = TOLERANCE / 100.0 if is_self_bleu(cells[0].row) else TOLERANCE
@@ -45,8 +45,8 @@ def number_verdict(cell: Cell, published_value: float) -> str:
 
     ``reproduced`` if the 95 % interval of (ours - paper) lies within +-2 points (Self-BLEU: 0.02), ``differs`` if it
     lies wholly outside, else ``undecided``; also ``undecided`` with fewer than three finished seeds, whose spread is
-    not informative. Only at paper scale: elsewhere, or if nothing was published (NaN), a number has no verdict and the
-    result is "". ``diverged`` if all seeds did.
+    not informative, and if a seed diverged, since leaving it out flatters the rest. Only at paper scale: elsewhere, or
+    if nothing was published (NaN), a number has no verdict and the result is "". ``diverged`` if all seeds did.
     """
     return average_verdict([cell], published_value)
 
@@ -126,16 +126,17 @@ def _check(
     line |= {"ours": float(ours), "seeds": _signs(support, diverged)}
     low, high = _claim_interval(claim, grid, finished)
     verdict = _verdict(claim, (low, high), support, paper, line["scale"] == "paper")
-    if verdict == "holds" and _favoured_diverged(claim, grid, diverged):
+    if _flattered(claim, grid, diverged, verdict):
         verdict = "undecided"
     return line | {"low": low, "high": high, "verdict": verdict}
 
 
-def _favoured_diverged(claim: Claim, grid: Sequence[Sequence[Cell]], diverged: Sequence[int | None]) -> bool:
-    """Whether a row that the claim favours diverged in one of the common seeds ``diverged``: leaving such seeds out of
-    the mean flatters it."""
-    sides = {"above": slice(len(claim.above)), "below": slice(len(claim.above), None)}
-    side = sides.get(claim.direction, slice(None))
+def _flattered(claim: Claim, grid: Sequence[Sequence[Cell]], diverged: Sequence[int | None], verdict: str) -> bool:
+    """Whether a row in whose favour ``verdict`` speaks diverged in one of the common seeds ``diverged``: leaving such
+    seeds out of the mean flatters it."""
+    above, below = slice(len(claim.above)), slice(len(claim.above), None)
+    sides = {("above", "holds"): above, ("above", "fails"): below, ("below", "holds"): below, ("below", "fails"): above}
+    side = sides.get((claim.direction, verdict), slice(None))
     return any(set(cell.diverged) & set(diverged) for group in grid for cell in group[side])
 
 

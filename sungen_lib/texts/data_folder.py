@@ -39,22 +39,23 @@ def label_names(data_dir: str | Path, task: str) -> tuple[str, ...]:
         raise
     except ValueError as error:
         raise DataError(f"{path}: not a JSON list of label names ({error})") from None
-    if not isinstance(names, list) or sorted(map(str, names)) != sorted(expected):
+    found = tuple(map(str, names)) if isinstance(names, list) else ()
+    if sorted(found) != sorted(expected):
         raise DataError(f"{path}: label names {names} are not those of {task}: {list(expected)}")
-    return tuple(names)
+    return found
 
 
 def load(data_dir: str | Path, task: str, source: str, split: str) -> Examples:
     """One split from a data folder, with labels in the index order of ``tasks.py`` whatever the file's order."""
     names, expected = label_names(data_dir, task), tasks.get(task).labels
-    data = read_jsonl(locate(data_dir, task, source, split), names)
-    fitting(data, task, f"{data_dir}/{task}/{source}/{split}")
+    path = locate(data_dir, task, source, split)
+    data = fitting(read_jsonl(path, names), task, path)
     return renumbered(data, expected)
 
 
-def fitting(data: Examples, task: str, place: str) -> Examples:
-    """``data``, if the task can be learned or tested on it; else ``DataError`` naming ``place``."""
+def fitting(data: Examples, task: str, path: Path) -> Examples:
+    """``data`` of the file ``path``, if the task can be learned or tested on it; else ``DataError`` naming the file."""
     if (data.pairs is not None) != tasks.get(task).pair:
         found = "single texts" if data.pairs is None else "pairs"
-        raise DataError(f"{place}: {found} do not fit {task}")
-    return two_classes(data, place)
+        raise DataError(f"{path}: {found} do not fit {task}")
+    return two_classes(data, str(path))

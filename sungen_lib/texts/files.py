@@ -50,7 +50,7 @@ def read(
     path = Path(path)
     if not path.is_file():
         raise DataMissing(f"no such file: {path}")
-    if labels is not None and (isinstance(labels, str) or len(set(labels)) < max(1, len(labels))):
+    if labels is not None and not _names(labels):
         raise DataError(f"labels must be different names such as {EXAMPLE}, got {labels!r}"[:300])
     rows = list(_rows(path, (text, label)))
     own = _class_label(path, label) if suffix(path) == ".parquet" else None
@@ -61,6 +61,12 @@ def read(
         rows = [(number, _with_name(path, number, row, label, own)) for number, row in rows]
     known = own or labels or _label_names(path, [row.get(label) for _, row in rows], label)
     return jsonl.from_rows(path, rows, tuple(known), text=text, label=label)
+
+
+def _names(labels: Sequence[str]) -> bool:
+    """Whether ``labels`` are one or more different names."""
+    several = not isinstance(labels, str) and 0 < len(labels) == len(set(labels))
+    return several and all(isinstance(name, str) for name in labels)
 
 
 def _rows(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[int, Row]]:
@@ -203,7 +209,7 @@ def _check_spelling(path: Path, names: Sequence[str]) -> None:
 
 def _class_label(path: Path, label: str) -> tuple[str, ...] | None:
     """The names that ``datasets`` keeps in a Parquet file's schema."""
-    about = _table(path).schema.metadata or {}
+    about = pq.read_schema(path).metadata or {}
     try:
         names = json.loads(about[b"huggingface"])["info"]["features"][label]["names"]
         return tuple(map(str, names))

@@ -1,4 +1,4 @@
-"""Gold data from the Hugging Face hub, converted once into a data folder (``data.py`` has its layout)."""
+"""Gold data from the Hugging Face hub, converted once into a data folder (``data_folder.py`` has its layout)."""
 
 from __future__ import annotations
 
