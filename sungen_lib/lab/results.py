@@ -162,9 +162,11 @@ def noise_separation(records: Mapping[Spec, Record], data_dir: str | None) -> pd
     from sklearn.metrics import roc_auc_score
 
     lines = []
-    for spec in records:
-        wrong = wrong_samples(spec.train, data_dir) if isinstance(spec, Weights) else None
-        if isinstance(spec, Weights) and wrong is not None and not records[spec].diverged:
+    for spec, record in records.items():
+        if not isinstance(spec, Weights) or record.diverged:
+            continue
+        wrong = wrong_samples(spec.train, data_dir)
+        if wrong is not None:
             auc = roc_auc_score(~wrong, stages.learned(spec).weights)
             lines.append({"task": spec.train.task, "tam": spec.tam.kind, "seed": spec.seed, "auc": auc})
     return pd.DataFrame(lines, columns=["task", "tam", "seed", "auc"])
