@@ -290,5 +290,5 @@ def _refuse_collapse(weights: Tensor, data: Samples, number: int) -> None:
     if len(means) > 1 and int((means > ONE_CLASS * means.max()).sum()) == 1:
         raise Diverged(
             f"only one class has weights left after iteration {number}: every other class has a mean weight below "
-            f"{ONE_CLASS:.0%} of it. Raise inner_epochs, or set centred=True (--centred)"
+            f"{ONE_CLASS:.0%} of it. Set balanced=True or centred=True, or raise inner_epochs"
         )
