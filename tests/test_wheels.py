@@ -318,4 +318,5 @@ def test_the_pinned_models_are_whole() -> None:
 
 
 def test_pairs_that_people_labelled_are_named() -> None:
-    assert all(name in wheels.WHEELS["minilm-l6"].about for name in ("SNLI", "MultiNLI", "QQP", "SQuAD", "people labelled"))
+    names = ("SNLI", "MultiNLI", "QQP", "SQuAD", "people labelled")
+    assert all(name in wheels.WHEELS["minilm-l6"].about for name in names)

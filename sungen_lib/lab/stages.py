@@ -146,7 +146,7 @@ def _run(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
 def _trained(
     spec: Run, data_dir: str | None, measure: Callable[[Prepared], dict[str, float]] | None = None
 ) -> tuple[Prepared, int, list[dict[str, Any]]]:
-    """The trained TAM, the number of its training rows, and a line an epoch, with what ``measure`` says after it."""
+    """The trained TAM, the number of its training rows, and a line per epoch, with what ``measure`` says after it."""
     assert spec.tam is not None
     weights = _mean_weights(spec)
     assert spec.train is not None
