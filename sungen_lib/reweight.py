@@ -145,7 +145,7 @@ def iterations(
             )
             # Line 5: one step of Adam on the scores.
             state.step(classes.gradient(found.values), settings.outer_lr)
-            _refuse_collapse(state.weights, train_set, number)
+            _refuse_collapse(state.weights, train_set, number, balanced=settings.balanced)
             state.inexact |= found.inexact
             seconds, mean = time.perf_counter() - start, float(state.weights.mean())
             state.history.append(Iteration(number, found.outer_loss, trained.accuracy, mean, seconds, found.guard))
@@ -279,16 +279,17 @@ def _without_class_means(gradient: Tensor, data: Samples) -> Tensor:
     return gradient - _class_means(gradient, data)[data.labels]
 
 
-def _refuse_collapse(weights: Tensor, data: Samples, number: int) -> None:
+def _refuse_collapse(weights: Tensor, data: Samples, number: int, *, balanced: bool = False) -> None:
     """Raise ``Diverged`` if the weights leave nothing to learn from: an outcome to report, not to train on."""
     if float(weights.mean()) < COLLAPSE:
         raise Diverged(f"all weights are close to 0 after iteration {number}")
     # Adam's first step has the same size for every sample, so equal weights are normal after iteration 1.
     if number > 1 and len(weights) > 1 and float(weights.max() - weights.min()) < EQUAL:
         raise Diverged(f"all weights are equal after iteration {number}")
+    remedy = "centred=True (--centred)" if balanced else "balanced=True"
     means = _class_means(weights, data)[data.labels.unique()]
     if len(means) > 1 and int((means > ONE_CLASS * means.max()).sum()) == 1:
         raise Diverged(
             f"only one class has weights left after iteration {number}: every other class has a mean weight below "
-            f"{ONE_CLASS:.0%} of it. Set balanced=True or centred=True, or raise inner_epochs"
+            f"{ONE_CLASS:.0%} of it. Set {remedy}, or raise inner_epochs"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -258,9 +259,9 @@ def test_a_dry_run_lists_the_paper_and_computes_nothing(store: Path, capsys: pyt
     assert not store.exists()
 
 
-def test_a_plan_needs_no_folder_for_tables(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+def test_a_plan_needs_no_folder_for_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """The notebooks' own is relative to them, and may belong to another user: a plan writes nothing."""
-    monkeypatch.setattr(parameters, "writable", lambda folder: str(folder).startswith(str(store)))
+    monkeypatch.setattr(parameters, "writable", lambda folder: Path(folder) == Path(tempfile.gettempdir()))
     (table,) = notebooks.select(notebooks.NOTEBOOKS, ["table11"])
     assert plan.planned(table, {"profile": "tiny", "tasks": ["imdb"]})
 
@@ -298,6 +299,13 @@ def test_what_a_data_folder_lacks_is_no_news_until_it_changes(tmp_path: Path) ->
     grid = one.grid({"ZeroGen": (partial(one.methods.zerogen, tam="lstm"), [1])})
     assert "put gpt2-xl data for imdb there" in grid.not_run["ZeroGen", "imdb"]
     assert "lacking" not in one.provenance({})
+
+
+def test_a_server_writes_texts_and_is_not_prompted() -> None:
+    given = {"profile": "tiny", "plm": "http://127.0.0.1:9/v1#some/model"}
+    one = Experiment.from_parameters("t", given, tasks=["imdb"])
+    grid = one.grid({"Prompting": (lambda task, seed: one.methods.prompting(task), [0])})
+    assert grid.not_run["Prompting", "imdb"] == "the server writes texts; prompting needs the PLM's probabilities"
 
 
 def test_gold_may_come_from_a_folder_where_texts_are_generated(tmp_path: Path) -> None:

@@ -537,6 +537,17 @@ def test_nor_does_a_claim_fail_by_the_seeds_that_its_rival_survived(diverged: st
     assert (got["seeds"], got["verdict"]) == ("x x x x x x x - - -", verdict)
 
 
+def test_a_number_at_another_scale_is_not_judged_because_a_seed_diverged() -> None:
+    cells = [
+        Cell(row, task, "other", (0, 1, 2, 3), (rate, rate, rate, float("nan")), None, (3,))
+        for row, rate in (("SunGen LSTM", 80.0), ("ZeroGen LSTM", 70.0))
+        for task in tasks.CLASSIFICATION
+    ]
+    assert line(verdicts.check("table01", cells), "lstm-relative-gain-number", "average")["verdict"].startswith(
+        "not run: a number is judged"
+    )
+
+
 def test_a_number_of_which_seeds_diverged_is_not_reproduced() -> None:
     right = [840, 841, 842, 0]
     values = (84.0, 84.1, 84.2, float("nan"))

@@ -239,6 +239,11 @@ def test_table_4_has_one_row_for_each_size_and_tam() -> None:
     assert rows[-1][:3] == ["2,500 of 10k, MiniLM-L6 (frozen) (ours)", "not run", "not run"]
     assert rows[-1][5:] == ["81.00 ± 1.41", "91.00 ± 1.41"]
     assert len(named) == len(rows) - 2 == 9
+    few = cell("ZeroGen 2,500, MiniLM-L6 (frozen)", "imdb", (80.0,) * 3)
+    mixed = pd.concat([size_cells(), tidying.tidy("none", [few])])
+    assert 'With 3 seeds: "2,500 of 10k, MiniLM-L6 (frozen)" on IMDb, ZeroGen.' in tables.markdown(
+        mixed, title="T", profile="small"
+    )
     demo = table_lines(tables.markdown(size_cells(), title="T", profile="embedded"))
     assert [row[0].strip() for row in demo[2:]] == [
         "5k of 10k", "10k of 10k", "2,500 of 10k, MiniLM-L6 (frozen) (ours)"
@@ -304,9 +309,9 @@ def test_latex_escapes() -> None:
         ([10, 10, 3], '10 seeds. With 3 seeds: "A" on Yelp.'),
         (
             [10, 10, 10, 3, 3, 1],
-            '10 seeds. With 3 seeds: "B, C" on IMDb, "B, C" on Amazon. With 1 seed: "B, C" on Yelp.',
+            '10 seeds. With 3 seeds: "B, C" on IMDb, "B, C" on Amazon. One run: "B, C" on Yelp.',
         ),
-        ([10, 10, 10, 1, 1, 1, 3, 3, 3], '10 seeds. With 3 seeds: "D". With 1 seed: "B, C".'),
+        ([10, 10, 10, 1, 1, 1, 3, 3, 3], '10 seeds. With 3 seeds: "D". One run: "B, C".'),
     ],
 )
 def test_the_caption_says_how_many_seeds_each_row_has(counts: list[int], said: str) -> None:

@@ -147,9 +147,8 @@ class Experiment:
     def grid(self, rows: Mapping[str, tuple[MakeRun, Sequence[int]]]) -> Grid:
         """Every row of a table on every task, with the row's seeds, as specs; what cannot run, with its reason."""
         found = results.grid(rows, self.tasks)
-        # What a data folder lacks it lacks until it changes; a model, or the hub's data, may be within reach next time.
-        elsewhere = found.not_run if self.data_dir is None else found.without_model
-        self.lacking.extend(found.not_run[cell] for cell in elsewhere)
+        # What a data folder lacks it lacks until it changes; a model may be within reach next time.
+        self.lacking.extend(found.not_run[cell] for cell in found.without_model)
         return found
 
     def execute(self, specs: Sequence[Spec]) -> dict[Spec, Record]:

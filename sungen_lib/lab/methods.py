@@ -10,6 +10,7 @@ from sungen_lib.lab.profiles import Profile
 from sungen_lib.lab.specs import LINEAR_MODEL, Gold, Run, Synthetic, Weights
 from sungen_lib.lab.task_data import TaskData
 from sungen_lib.texts.examples import DataMissing
+from sungen_lib.texts.served import is_address
 
 # The rows of Tables 3, 8 and 11 that are not SunGen's: titles, and changes to ZeroGen's run.
 BASELINES: Mapping[str, Mapping[str, Any]] = {
@@ -102,6 +103,8 @@ class Methods:
         """The PLM's zero-shot predictions."""
         if self.profile.source == "folder":
             raise DataMissing("the data folder holds texts, not the PLM")
+        if is_address(self.profile.plm):
+            raise DataMissing("the server writes texts; prompting needs the PLM's probabilities")
         return Run("prompting", self.data.gold(task, "test"), self.device, plm=self.data.plm)
 
     def _run(self, method: str, task: str, tam: str, seed: int, **what: Any) -> Run:

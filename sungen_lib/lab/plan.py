@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
@@ -46,8 +47,8 @@ def planned(notebook: Path, parameters: Mapping[str, Any], *, anywhere: bool = T
     cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     if not any(EXECUTE in "".join(cell["source"]) for cell in cells):
         return []
-    # A plan writes nothing, so the notebook's own folder for tables, which may belong to another user, does not matter.
-    parameters = {"out": str(store.store_root() / "tables")} | dict(parameters)
+    # A plan writes nothing; but the parameters are checked, and the notebook's own folder may belong to another user.
+    parameters = {"out": tempfile.gettempdir()} | dict(parameters)
     names: dict[str, Any] = {"In": [""]}  # as in a kernel
     # A plan downloads nothing: a model in a wheel that is not in the store counts as missing here.
     with redirect_stdout(io.StringIO()), environment(HF_HUB_OFFLINE="1"):

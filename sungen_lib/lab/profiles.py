@@ -94,7 +94,7 @@ DEMO_DISTILBERT = TamConfig(
 )
 DEMO_BAG = TamConfig("bag", embedding=48, lr=1e-2, epochs=5, batch_size=16, max_length=96)
 # Chosen by how often a classifier trained on gold training rows agrees with the labels (RESULTS.md). Self-debiasing and
-# its constant are the authors'; the paper, which does not mention it, samples at temperature 1.
+# its constant are the authors'; the paper mentions neither them nor a temperature.
 LAPTOP_SAMPLING = Sampling(temperature=0.7, decay_constant=200.0, batch_size=1024, refill=768)
 
 

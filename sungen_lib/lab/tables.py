@@ -95,7 +95,7 @@ def _forbid_claims_of_scale(scales: pd.Series, profile: str) -> None:
 def _caption(tidy_df: pd.DataFrame, profile: str) -> str:
     _forbid_claims_of_scale(tidy_df["scale"], profile)
     paper_too = "" if tidy_df["paper"].isna().all() else " (the paper's number)"
-    over, *exceptions = _seeds(tidy_df)
+    over, *exceptions = _seeds(by_size(tidy_df))
     lines = [f"Profile {profile}.", f"A cell is our mean ± standard deviation{over}{paper_too}."]
     if profile in DEMO_PROFILES:
         lines.insert(1, f"{DEMO.capitalize()}: the texts and models are small stand-ins.")
@@ -107,7 +107,10 @@ def _caption(tidy_df: pd.DataFrame, profile: str) -> str:
 
 
 def _seeds(tidy_df: pd.DataFrame) -> list[str]:
-    """How many seeds most cells had, " over 10 seeds", and which had others: 'With 3 seeds: "Supervised LSTM".'"""
+    """How many seeds most cells had, " over 10 seeds", and which had others: 'With 3 seeds: "Supervised LSTM".'
+
+    One run may have one seed, or nothing that is random.
+    """
     ran = tidy_df.assign(had=tidy_df["n_seeds"] + tidy_df["diverged"])
     ran = ran[(ran["had"] > 0) & (ran["column"] != AVERAGE)]
     if ran.empty:
@@ -118,9 +121,9 @@ def _seeds(tidy_df: pd.DataFrame) -> list[str]:
         whole = len(cells) == (ran["row"] == row).sum()
         names = [f'"{row}"'] if whole else [f'"{row}" on {column_title(column)}' for column in cells["column"]]
         others.setdefault(had, []).extend(names)
-    numbers = {had: f"{had} seed{'' if had == 1 else 's'}" for had in (usual, *others)}
-    exceptions = [f"With {numbers[had]}: {', '.join(others[had])}." for had in sorted(others, reverse=True)]
-    return [f" over {numbers[usual]}", *exceptions]
+    told = sorted(others.items(), reverse=True)
+    exceptions = [f"{'One run' if had == 1 else f'With {had} seeds'}: {', '.join(names)}." for had, names in told]
+    return [f" over {usual} seed{'' if usual == 1 else 's'}", *exceptions]
 
 
 def _reasons(tidy_df: pd.DataFrame) -> list[str]:

@@ -68,10 +68,11 @@ def check(table: str, cells: Sequence[Cell], *, rows: Mapping[str, str] | None =
     by a bootstrap over seeds and test items together (in an average, each task on its items, with the same seeds);
     where a row has no items (Self-BLEU), over seeds alone. ``verdict``: ``holds`` if the interval lies on the claimed
     side of the margin, ``fails`` if it lies on the other, else ``undecided``; also ``undecided`` with fewer than three
-    seeds, unless nothing in the rows is random, and instead of ``holds`` where a row that the claim favours diverged in
-    a seed common to all rows. ``not run: why`` if a row is missing, ``diverged`` if no common seed finished. The
-    claim about a number follows ``number_verdict``'s rule: paper scale only. ``seeds``: "+" for each seed that alone
-    supports the claim, "-" against, "0" neither, "x" diverged. ``scale`` is that of the cell farthest from the paper.
+    seeds, unless nothing in the rows is random, and instead of ``holds`` or ``fails`` where a row that this would
+    favour diverged in a seed common to all rows. ``not run: why`` if a row is missing, ``diverged`` if no common seed
+    finished. The claim about a number follows ``number_verdict``'s rule: paper scale only. ``seeds``: "+" for each seed
+    that alone supports the claim, "-" against, "0" neither, "x" diverged. ``scale`` is that of the cell farthest from
+    the paper.
 
     ``rows`` names, for a row of the paper, the row of ours that stands for it (Table 4 at other sizes: ``rows_at``).
     """
@@ -126,7 +127,7 @@ def _check(
     line |= {"ours": float(ours), "seeds": _signs(support, diverged)}
     low, high = _claim_interval(claim, grid, finished)
     verdict = _verdict(claim, (low, high), support, paper, line["scale"] == "paper")
-    if _flattered(claim, grid, diverged, verdict):
+    if verdict in ("holds", "fails") and _flattered(claim, grid, diverged, verdict):
         verdict = "undecided"
     return line | {"low": low, "high": high, "verdict": verdict}
 
