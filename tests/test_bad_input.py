@@ -80,8 +80,8 @@ FILES: dict[str, tuple[bytes, str]] = {
     "text1 without text2": (b'{"text1": "One.", "label": 0}\n', r"test\.jsonl:1: field 'text2' must be"),
     "text2 without text1": (b'{"text2": "One.", "label": 0}\n', r"test\.jsonl:1: field 'text1' must be"),
     "pairs after single texts": (GOOD + PAIRS, r"test\.jsonl:3: single texts and pairs are mixed"),
-    "pairs for single texts": (PAIRS, r"std/test: pairs do not fit imdb"),
-    "one class only": (GOOD.splitlines(keepends=True)[0] * 3, r"std/test: all rows are 'positive'; two classes"),
+    "pairs for single texts": (PAIRS, r"std/test\.jsonl: pairs do not fit imdb"),
+    "one class only": (GOOD.splitlines(keepends=True)[0] * 3, r"std/test\.jsonl: all rows are 'positive'; two classes"),
 }
 PACKED: dict[str, tuple[str, bytes, str]] = {
     "half a gz": ("test.jsonl.gz", gzip.compress(GOOD * 99)[:60], r"test\.jsonl\.gz:\d+: cannot be unpacked"),

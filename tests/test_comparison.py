@@ -122,4 +122,4 @@ def test_a_run_ends_with_it_and_writes_to_the_store(
     write(tmp_path / "tables" / "embedded", CELLS | {("SunGen", "imdb"): (50.0, 1.0)})
     assert command_line.main(["run", "--only", "table01"]) == 0
     assert written == [tmp_path / "store" / "tables"]
-    assert "table01, SunGen, imdb: 50.00 -> 70.00" in capsys.readouterr().out
+    assert "table01, SunGen, imdb: 50 -> 70 (spread 2)" in capsys.readouterr().out

@@ -404,7 +404,7 @@ def test_the_scoreboard_leads_with_the_largest_real_profile(tmp_path: Path) -> N
     """One line a claim; a demonstration is no evidence, and a claim that no real run tests is not there."""
     for profile, claims in {
         "embedded": [claim_of(ours=15.0)],
-        "small": [claim_of(ours=4.2), claim_of(ours=0.0, column="yelp", seeds="")],
+        "small": [claim_of(ours=4.2), claim_of(ours=0.0, column="yelp", verdict="not run: at paper scale only")],
         "paper": [],
     }.items():
         (tmp_path / profile).mkdir()

@@ -262,7 +262,9 @@ def test_weights_that_tell_only_labels_apart_are_diverged(place: Path, monkeypat
         return 1.0 - 2.0 * data.labels
 
     monkeypatch.setattr(derivative, "directional", for_one_label)
-    with pytest.raises(Diverged, match=r"only one class has weights left after iteration \d+: .*set centred=True"):
+    with pytest.raises(
+        Diverged, match=r"only one class has weights left after iteration \d+: .*Set balanced=True or centred=True"
+    ):
         run(place, data=mine, iterations=20)
     assert not (place / "out" / "mine" / "weights.parquet").exists()
 
