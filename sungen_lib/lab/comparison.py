@@ -12,6 +12,7 @@ from typing import Any
 from sungen_lib.lab.notebooks import read_json
 
 SPREADS = 2  # training drifts across processors as it does across seeds: less than this is no news
+ROUNDING = 5e-4  # of a number: less is the last digits of processors, also where a row has no spread
 SHOWN = 20  # lines in the report
 
 
@@ -47,7 +48,7 @@ def _cells(new: Path, committed: Path) -> Iterator[str]:
         now, other = ours[row, column]
         typical = [s for name, s in spreads if name == row] or [s for _, s in spreads] or [0.0]
         spread = max(median(typical), *(s for s in (sd, other) if not math.isnan(s)), 0.0)
-        if abs(now - before) > SPREADS * spread + 1e-4:  # a CSV has four decimals
+        if abs(now - before) > SPREADS * spread + ROUNDING * max(abs(before), 1):
             yield f"{where}{before:.4g} -> {now:.4g} (spread {spread:.2g})"
 
 
