@@ -286,9 +286,9 @@ def _refuse_collapse(weights: Tensor, data: Samples, number: int, *, balanced: b
     # Adam's first step has the same size for every sample, so equal weights are normal after iteration 1.
     if number > 1 and len(weights) > 1 and float(weights.max() - weights.min()) < EQUAL:
         raise Diverged(f"all weights are equal after iteration {number}")
-    remedy = "centred=True (--centred)" if balanced else "balanced=True or centred=True"
     means = _class_means(weights, data)[data.labels.unique()]
     if len(means) > 1 and int((means > ONE_CLASS * means.max()).sum()) == 1:
+        remedy = "centred=True (--centred)" if balanced else "balanced=True or centred=True"
         raise Diverged(
             f"only one class has weights left after iteration {number}: every other class has a mean weight below "
             f"{ONE_CLASS:.0%} of it. Set {remedy}, or raise inner_epochs"

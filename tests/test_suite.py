@@ -174,7 +174,8 @@ def test_whatever_changes_runs_it_once_more(world: World, monkeypatch: pytest.Mo
     assert world.ran == before
     world.run()
     assert world.ran == before + 1, "data_dir"
-    monkeypatch.setattr(suite.metadata, "distributions", list)
+    (world.root / "installed" / "another-1.0.dist-info").mkdir(parents=True)
+    monkeypatch.syspath_prepend(world.root / "installed")
     world.run()
     assert world.ran == before + 2, "libraries"
 

@@ -38,12 +38,14 @@ def report(new: Path, committed: Path, names: Iterable[str]) -> list[str]:
 
 def _cells(new: Path, committed: Path) -> Iterator[str]:
     """A line for each cell that is missing in ``new`` or beyond its spread."""
-    ours, theirs = _numbers(new), _numbers(committed)
+    lines = _lines(new)
+    ours, theirs = _numbers(lines), _numbers(_lines(committed))
+    diverged = {(line["row"], line["column"]) for line in lines if line.get("verdict") == "diverged"}  # every seed did
     spreads = [(row, sd) for cells in (ours, theirs) for (row, _), (_, sd) in cells.items() if not math.isnan(sd)]
     for (row, column), (before, sd) in theirs.items():
         where = f"{committed.name}, {row}, {column}: "
         if (row, column) not in ours:
-            yield f"{where}{before:.4g} -> {'diverged' if _diverged(new, row, column) else 'not run'}"
+            yield f"{where}{before:.4g} -> {'diverged' if (row, column) in diverged else 'not run'}"
             continue
         now, other = ours[row, column]
         typical = [s for name, s in spreads if name == row] or [s for _, s in spreads] or [0.0]
@@ -52,19 +54,14 @@ def _cells(new: Path, committed: Path) -> Iterator[str]:
             yield f"{where}{before:.4g} -> {now:.4g} (spread {spread:.2g})"
 
 
-def _numbers(table: Path) -> dict[tuple[str, str], tuple[float, float]]:
+def _numbers(lines: Iterable[dict[str, str]]) -> dict[tuple[str, str], tuple[float, float]]:
     """Mean and standard deviation (NaN: one seed) of each cell that ran; empty for a table of other things."""
-    lines = [line for line in _lines(table) if line.get("ours")]
-    return {(line["row"], line["column"]): (float(line["ours"]), float(line["sd"] or "nan")) for line in lines}
-
-
-def _diverged(table: Path, row: str, column: str) -> bool:
-    """Whether every seed of a cell diverged."""
-    found = (line["verdict"] for line in _lines(table) if (line["row"], line["column"]) == (row, column))
-    return "diverged" in found
+    ran = (line for line in lines if line.get("ours"))
+    return {(line["row"], line["column"]): (float(line["ours"]), float(line["sd"] or "nan")) for line in ran}
 
 
 def _lines(table: Path) -> list[dict[str, str]]:
+    """Of the table's CSV; none without one."""
     path = table.with_name(f"{table.name}.csv")
     if not path.exists():
         return []

@@ -95,18 +95,19 @@ def _forbid_claims_of_scale(scales: pd.Series, profile: str) -> None:
 def _caption(tidy_df: pd.DataFrame, profile: str) -> str:
     _forbid_claims_of_scale(tidy_df["scale"], profile)
     paper_too = "" if tidy_df["paper"].isna().all() else " (the paper's number)"
-    over, *exceptions = _seeds(by_size(tidy_df))
-    lines = [f"Profile {profile}.", f"A cell is our mean ± standard deviation{over}{paper_too}."]
+    over, exceptions = _seeds(by_size(tidy_df))
+    lines = [f"Profile {profile}."]
     if profile in DEMO_PROFILES:
-        lines.insert(1, f"{DEMO.capitalize()}: the texts and models are small stand-ins.")
+        lines.append(f"{DEMO.capitalize()}: the texts and models are small stand-ins.")
     elif (tidy_df["n_seeds"] > 0).any() and "paper" not in set(tidy_df["scale"]):
-        lines.insert(1, "Not at the paper's scale: numbers get no verdict.")
+        lines.append("Not at the paper's scale: numbers get no verdict.")
+    lines.append(f"A cell is our mean ± standard deviation{over}{paper_too}.")
     if tidy_df["verdict"].isin(NUMBER_VERDICTS).any():
         lines.append("The verdict after it says whether the two are within 2 points, by a 95 % interval.")
     return " ".join([*lines, *exceptions])
 
 
-def _seeds(tidy_df: pd.DataFrame) -> list[str]:
+def _seeds(tidy_df: pd.DataFrame) -> tuple[str, list[str]]:
     """How many seeds most cells had, " over 10 seeds", and which had others: 'With 3 seeds: "Supervised LSTM".'
 
     One run may have one seed, or nothing that is random.
@@ -114,7 +115,7 @@ def _seeds(tidy_df: pd.DataFrame) -> list[str]:
     ran = tidy_df.assign(had=tidy_df["n_seeds"] + tidy_df["diverged"])
     ran = ran[(ran["had"] > 0) & (ran["column"] != AVERAGE)]
     if ran.empty:
-        return [""]
+        return "", []
     usual = ran["had"].mode().max()
     others: dict[int, list[str]] = {}
     for (row, had), cells in ran[ran["had"] != usual].groupby(["row", "had"], sort=False):
@@ -123,7 +124,7 @@ def _seeds(tidy_df: pd.DataFrame) -> list[str]:
         others.setdefault(had, []).extend(names)
     told = sorted(others.items(), reverse=True)
     exceptions = [f"{'One run' if had == 1 else f'With {had} seeds'}: {', '.join(names)}." for had, names in told]
-    return [f" over {usual} seed{'' if usual == 1 else 's'}", *exceptions]
+    return f" over {usual} seed{'' if usual == 1 else 's'}", exceptions
 
 
 def _reasons(tidy_df: pd.DataFrame) -> list[str]:
