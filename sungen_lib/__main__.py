@@ -150,7 +150,7 @@ def _archive(options: argparse.Namespace) -> int:
 def _weights(options: argparse.Namespace) -> int:
     from sungen_lib.weigh import weigh_file
 
-    warnings.formatwarning = lambda message, *_, **__: f"sungen_lib weights: {message}\n"  # without a line of code
+    warnings.formatwarning = lambda message, *_, **__: f"sungen weights: {message}\n"  # without a line of code
     out = options.out or Path(f"{options.file.stem.partition('.')[0]}-weights").absolute()
     given = {name: getattr(options, name) for name in ("text", "label", "labels", "budget", "seed", "centred")}
     if options.iterations is not None:
@@ -177,7 +177,7 @@ def _notebooks(options: argparse.Namespace, notebooks: Path, store: Path) -> int
     out = options.out or store / "tables"
     wrong = _unusable((out, store, out / options.profile), options.data)
     if wrong:
-        print(f"sungen_lib run: {wrong}; name another folder", file=sys.stderr)
+        print(f"sungen run: {wrong}; name another folder", file=sys.stderr)
         return 2
     given = {"profile": options.profile, "data_dir": options.data, "encoder": encoder}
     failed = suite.run(notebooks, out=out, store=store, only=options.only, ray=options.ray, **given)
@@ -219,7 +219,7 @@ def main(arguments: Sequence[str] | None = None, *, notebooks: Path = NOTEBOOKS)
         return _weights(options) if options.command == "weights" else _notebooks(options, notebooks, store)
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"sungen_lib {options.command}: {reason[-1]}", file=sys.stderr)
+        print(f"sungen {options.command}: {reason[-1]}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as how:
         kept = "finished runs are kept, and the same command continues from them"

@@ -62,13 +62,13 @@ def warn_if_at_chance(predictions: np.ndarray, labels: np.ndarray) -> None:
         warnings.warn(
             f"the TAM has learned nothing: it tells the labels of its training texts apart no better than chance "
             f"({found:.1%} right, averaged over labels; chance is {chance:.1%}), so the weights will mean nothing. "
-            "Raise inner_epochs or inner_lr, or use another tam",
+            "Use more texts, or in Python raise inner_epochs or inner_lr, or pass another tam",
             stacklevel=4,
         )
 
 
 def warn_if_apart(weights: np.ndarray, labels: np.ndarray, *, remedy: str) -> None:
-    """At the end: warn if the weights, (N,), mostly tell the labels apart. ``remedy``: a setting that was off."""
+    """At the end: warn if the weights, (N,), mostly tell the labels apart. ``remedy``: what may help."""
     weights = np.asarray(weights, dtype=np.float64)
     spread = float(((weights - weights.mean()) ** 2).sum())
     means = np.array([weights[labels == label].mean() for label in np.unique(labels)])
@@ -78,6 +78,6 @@ def warn_if_apart(weights: np.ndarray, labels: np.ndarray, *, remedy: str) -> No
         warnings.warn(
             f"the weights say little beyond which label a text has ({between:.0%} of their variance is between labels, "
             f"whose mean weights run from {means.min():.2f} to {means.max():.2f}): compare a classifier with and "
-            f"without them, raise inner_epochs, or set {remedy}=True",
+            f"without them, or {remedy}",
             stacklevel=3,
         )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from sungen_lib import choice, show
 from sungen_lib.derivative import default_method
 from sungen_lib.encode import Samples
 from sungen_lib.models import TamConfig
-from sungen_lib.reweight import Bilevel, Iteration, OuterSets, State, iterations
+from sungen_lib.reweight import Bilevel, Iteration, OuterSets, State, iterations, remedies
 from sungen_lib.seeds import derived_seed
 from sungen_lib.storage import SEAL, Damaged, atomic_path
 from sungen_lib.texts.examples import Examples, numbered_as, two_classes
@@ -77,12 +77,12 @@ def learn_weights(
     ``snapshots``: iterations whose weights are kept. ``checkpoint``: a file in which progress is saved; the same call
     resumes from it, with identical results. ``progress`` names the bar, ``None`` hides it.
 
-    Raises ``Diverged`` if weights collapse or numbers are not finite, ``ValueError`` for ``texts`` or a ``tam`` of
+    Raises ``Diverged`` if weights collapse or numbers are not finite; ``ValueError`` for ``texts`` or a ``tam`` of
     another type, for impossible settings, for texts of fewer than two classes, for an outer set with labels that
-    ``texts`` does not have, and for the checkpoint of another run. Warns if the TAM has learned nothing, and if the
-    weights say little beyond which label a text has.
+    ``texts`` does not have, and for the checkpoint of another run; ``TypeError`` for a setting that is none. Warns if
+    the TAM has learned nothing, and if the weights say little beyond which label a text has.
     """
-    _check(texts, tam)
+    _check(texts, tam, seed, settings)
     if outer_set is not None:
         outer_set = numbered_as(texts, outer_set, "outer_set")
     fitting: dict[str, Any] = {}
@@ -92,7 +92,7 @@ def learn_weights(
     tams, train_set, tokenizer = _prepared(tam, texts, initialisations, seed=seed, device=device)
     outer = None if outer_set is None else tam.encode(outer_set, tokenizer, device=device)
     saved = _Saved(checkpoint, State(train_set), snapshots)
-    saved.resume(bilevel, train_set, outer, tams, seed)
+    saved.resume(tam, bilevel, train_set, outer, tams, seed)
     before = Trainer.steps
 
     def doing() -> str:
@@ -107,17 +107,22 @@ def learn_weights(
                 _warn_if_at_chance(tams[0], train_set, seed)
             bar.update()
     learned = saved.learned()
-    choice.warn_if_apart(learned.weights, texts.labels, remedy="centred" if bilevel.balanced else "balanced")
+    choice.warn_if_apart(learned.weights, texts.labels, remedy=remedies(bilevel))
     return learned
 
 
-def _check(texts: object, tam: object) -> None:
-    """Name the type that is wanted, where another is given; two classes are needed."""
+def _check(texts: object, tam: object, seed: int, settings: dict[str, Any]) -> None:
+    """Name the type that is wanted, where another is given, and a setting that is none; two classes are needed."""
     if not isinstance(texts, Examples):
         made_by = "sungen_lib.read(file) or Examples.of(texts, labels, label_names)"
         raise ValueError(f"texts must be Examples, made by {made_by}; got {type(texts).__name__}")
     if tam is not None and not isinstance(tam, TamConfig):
         raise ValueError(f"tam must be a TamConfig, such as TamConfig('lstm'); got {tam!r}")
+    if seed < 0:
+        raise ValueError(f"seed must be a whole number from 0 on, got {seed}")
+    known = [field.name for field in fields(Bilevel)]
+    for name in settings.keys() - known:
+        raise TypeError(f"learn_weights has no setting {name!r}; known: {', '.join(known)}")
     if not len(texts):
         raise ValueError("there are no texts to learn weights of")
     two_classes(texts, "texts")
@@ -174,12 +179,18 @@ class _Saved:
         self.time = time.perf_counter()
 
     def resume(
-        self, bilevel: Bilevel, train_set: Samples, outer_set: Samples | None, tams: Sequence[nn.Module], seed: int
+        self,
+        tam: TamConfig,
+        bilevel: Bilevel,
+        train_set: Samples,
+        outer_set: Samples | None,
+        tams: Sequence[nn.Module],
+        seed: int,
     ) -> None:
         """Resume from the checkpoint if there is one; raise ``ValueError`` if it belongs to another run."""
         if self.path is None:
             return
-        self.identity = _identity(bilevel, train_set, outer_set, tams, seed)
+        self.identity = _identity(tam, bilevel, train_set, outer_set, tams, seed)
         if not self.path.exists():
             return
         about, tensors = _read_checkpoint(self.path)
@@ -222,20 +233,30 @@ class _Saved:
 
 
 def _identity(
-    bilevel: Bilevel, train_set: Samples, outer_set: Samples | None, tams: Sequence[nn.Module], seed: int
+    tam: TamConfig,
+    bilevel: Bilevel,
+    train_set: Samples,
+    outer_set: Samples | None,
+    tams: Sequence[nn.Module],
+    seed: int,
 ) -> dict[str, object]:
     """Everything that decides a run, except its number of iterations."""
     plain = ("outer_lr", "inner_epochs", "inner_lr", "batch_size", "precision", "guard_every")
     identity: dict[str, object] = {"seed": seed, **{name: getattr(bilevel, name) for name in plain}}
     identity["method"] = bilevel.method or default_method(tams[0])
-    # Options beyond the paper are named only if used, so that older checkpoints can still be resumed.
+    # Options beyond the paper are named only if used, so that older checkpoints can still be resumed. So are the two
+    # fields of a TAM that its parameters, which are in the digest, do not show.
+    hidden = {name: getattr(tam, name) for name in ("dropout", "heads")}
+    identity |= {name: value for name, value in hidden.items() if value != getattr(TamConfig, name)}
     if bilevel.outer_draw != "once":
         identity |= {"outer_draw": bilevel.outer_draw, "outer_size": bilevel.outer_size}
     for option in ("centred", "balanced"):
         if getattr(bilevel, option):
             identity[option] = True
-    # A function's name is not reliable, but its values at some logits identify it.
-    identity["outer_loss"] = round(float(bilevel.outer_loss(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))), 6)
+    # A function's name is not reliable, but its values identify it, one for each label.
+    logits = torch.eye(train_set.classes, device=train_set.device)
+    values = [round(value, 6) for value in bilevel.outer_loss(logits, logits.argmax(-1)).tolist()]
+    identity["outer_loss"] = values[0] if len(set(values)) == 1 else values
     identity["digest"] = _digest(train_set, OuterSets(train_set, outer_set, bilevel, seed).of(1)[0], tams)
     return identity
 

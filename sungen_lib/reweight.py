@@ -145,7 +145,7 @@ def iterations(
             )
             # Line 5: one step of Adam on the scores.
             state.step(classes.gradient(found.values), settings.outer_lr)
-            _refuse_collapse(state.weights, train_set, number, balanced=settings.balanced)
+            _refuse_collapse(state.weights, train_set, number, settings)
             state.inexact |= found.inexact
             seconds, mean = time.perf_counter() - start, float(state.weights.mean())
             state.history.append(Iteration(number, found.outer_loss, trained.accuracy, mean, seconds, found.guard))
@@ -185,7 +185,10 @@ class State:
         if not bool(torch.isfinite(gradient).all()):
             raise Diverged(f"the meta-gradient is not finite in iteration {number}")
         if not bool(gradient.any()):
-            raise Diverged(f"the meta-gradient is 0 for every sample in iteration {number}")
+            raise Diverged(
+                f"the meta-gradient is 0 for every sample in iteration {number}: no weight changes the outer loss any "
+                "more, perhaps because the TAM fits the outer set perfectly. Use more texts, or fewer iterations"
+            )
         if number == 1:
             self.eps = 1e-8 * float(gradient.square().mean().sqrt())
         self.first.lerp_(gradient, 1 - 0.9)
@@ -204,7 +207,10 @@ def _inner_loop(trainer: Trainer, weights: Tensor, epochs: int, seed: int, numbe
     """Train from the initial parameters; return the last epoch."""
     trainer.restart()
     trainer.set_weights(weights)
-    return [trainer.epoch(derived_seed(seed, number, epoch)) for epoch in range(epochs)][-1]
+    try:
+        return [trainer.epoch(derived_seed(seed, number, epoch), number=epoch + 1) for epoch in range(epochs)][-1]
+    except Diverged as error:
+        raise Diverged(f"{error} of the inner loop, iteration {number}") from None
 
 
 @contextmanager
@@ -279,7 +285,14 @@ def _without_class_means(gradient: Tensor, data: Samples) -> Tensor:
     return gradient - _class_means(gradient, data)[data.labels]
 
 
-def _refuse_collapse(weights: Tensor, data: Samples, number: int, *, balanced: bool = False) -> None:
+def remedies(settings: Bilevel) -> str:
+    """What may help against weights that go by class: of the settings for it those that are off."""
+    known = {"balanced=True": settings.balanced, "centred=True (--centred)": settings.centred}
+    off = [remedy for remedy, on in known.items() if not on]
+    return "raise inner_epochs" + (f", or set {' or '.join(off)}" if off else "")
+
+
+def _refuse_collapse(weights: Tensor, data: Samples, number: int, settings: Bilevel) -> None:
     """Raise ``Diverged`` if the weights leave nothing to learn from: an outcome to report, not to train on."""
     if float(weights.mean()) < COLLAPSE:
         raise Diverged(f"all weights are close to 0 after iteration {number}")
@@ -288,8 +301,7 @@ def _refuse_collapse(weights: Tensor, data: Samples, number: int, *, balanced: b
         raise Diverged(f"all weights are equal after iteration {number}")
     means = _class_means(weights, data)[data.labels.unique()]
     if len(means) > 1 and int((means > ONE_CLASS * means.max()).sum()) == 1:
-        remedy = "centred=True (--centred)" if balanced else "balanced=True or centred=True"
         raise Diverged(
             f"only one class has weights left after iteration {number}: every other class has a mean weight below "
-            f"{ONE_CLASS:.0%} of it. Set {remedy}, or raise inner_epochs"
+            f"{ONE_CLASS:.0%} of it; {remedies(settings)}"
         )

@@ -134,9 +134,11 @@ def test_blank_lines_at_the_end_are_no_rows(tmp_path: Path) -> None:
 
 
 def test_all_rows_without_a_text_are_counted(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r":2: .* got ' '; more rows have none: 2, the last at :5$"):
+    with pytest.raises(DataError, match=r":2: .* got ' '; .* remove the row; more rows have none: 2, the last at :5$"):
+        DataError, match=r":2: .* got ' '; fill it in or remove the row; more rows have none: 2, the last at :5$"
+    ):
         read(tmp_path / "a.jsonl", row() + row(" ") + row("") + row() + row("\t"))
-    with pytest.raises(DataError, match=r":1: .* got ' '$"):
+    with pytest.raises(DataError, match=r":1: .* got ' '; fill it in or remove the row$"):
         read(tmp_path / "a.jsonl", row(" ") + row())
     renamed = row().replace('"text"', '"review"')
     with pytest.raises(DataError, match=r":1: .* got None; the row has 'review', 'label'.*$") as raised:
@@ -163,7 +165,7 @@ BAD_LINES = {
     "no text": ('{"label": 1}\n', "'text' must be a non-empty string"),
     "empty text": (row(" "), "'text' must be a non-empty string"),
     "number for text": ('{"text": 5, "label": 1}\n', "'text' must be a non-empty string, got 5"),
-    "no label": ('{"text": "a"}\n', "label None is neither an index 0..1 nor one of negative, positive"),
+    "no label": ('{"text": "a"}\n', "the label is missing; fill it in or remove the row"),
     "label too large": (row(label=2), "label 2 is neither"),
     "negative label": (row(label=-1), "label -1 is neither"),
     "unknown name": (row(label="neutral"), "label 'neutral' is neither"),
@@ -406,7 +408,7 @@ def test_import_of_pairs(tmp_path: Path) -> None:
         ('{"X": "a", "Y": 2}', ["no", "yes"], False, "label 2 is neither an index 0..1 nor one of no, yes"),
         ('{"X": "", "Y": 1}', ["no", "yes"], False, "field 'X' must be a non-empty string"),
         ('{"X": "a", "Y": 1}', ["no", "yes"], True, "field 'C' must be a non-empty string"),
-        ('{"text": "a"}', ["no", "yes"], False, "label None is neither"),
+        ('{"text": "a"}', ["no", "yes"], False, "the label is missing"),
         ('{"X": "a", "Y": 1}', "no", False, "label_order must name the labels"),
         ('{"X": "a", "Y": 1}', ["no"], False, "label_order must name the labels"),
     ],

@@ -276,5 +276,5 @@ def test_a_missing_field_says_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"field 'text' must be .* got None; the row has 'review', 'label'$"):
         files.read(tmp_path / "mine.jsonl")
     (tmp_path / "mine.csv").write_text("review,label\nfine,a\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"; name yours \(parameter text\), or rename it$"):
+    with pytest.raises(DataError, match=r'; name yours \(text="\.\.\.", or --text \.\.\.\), or rename it$'):
         files.read(tmp_path / "mine.csv")

@@ -67,14 +67,14 @@ def test_one_meaning_in_every_format(
         ([-1, 1], ["negative", "positive"], "label .*-1.* is neither an index"),
         (["Positive", "negative"], ["negative", "positive"], "; write it as 'positive'$"),
         ([" negative", "positive"], ["negative", "positive"], "; write it as 'negative'$"),
-        ([0, 1], None, "labels are numbers without names; pass labels, .* \\(found 0, 1\\)$"),
-        ([0.0, 1.0], None, "labels are numbers without names; pass labels, .* \\(found 0.0, 1.0\\)$"),
+        ([0, 1], None, "labels are numbers without names; .*--labels negative positive \\(found 0, 1\\)$"),
+        ([0.0, 1.0], None, "labels are numbers without names; .*--labels negative positive \\(found 0.0, 1.0\\)$"),
         (["0", "1"], None, "labels are numbers without names"),
-        ([True, False], None, "labels are true and false without names; pass labels, the names for false and true"),
+        ([True, False], None, "labels are true and false without names; give the names for false and true"),
         (["true", "false"], None, "labels are true and false without names"),
         (["Positive", "positive", "negative"], None, "labels 'Positive' and 'positive' differ only in case or white"),
         (["negative ", "positive", "negative"], None, "labels 'negative' and 'negative ' differ only in case or white"),
-        (["caf\u00e9", "x", "cafe\u0301"], None, "differ only in case or white space; write them alike, or pass"),
+        (["caf\u00e9", "x", "cafe\u0301"], None, "differ only in case or white space; write them alike, or give"),
     ],
 )
 def test_refused_in_every_format(

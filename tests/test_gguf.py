@@ -13,7 +13,7 @@ from test_wheels import FAKE, fetched
 
 from sungen_lib.texts import plms, wheels
 from sungen_lib.texts.examples import DataMissing
-from sungen_lib.texts.writer import INSTRUCTION, Sampling, Writer
+from sungen_lib.texts.writer import INSTRUCTION, Sampling, Writer, prompt_tokens
 
 gguf = pytest.importorskip("gguf")
 WIDTH, HEADS, INNER, CONTEXT = 16, 2, 24, 128
@@ -86,7 +86,7 @@ def test_the_plm_has_the_file_s_weights_and_writes_in_a_chat(
     assert torch.equal(read, torch.tensor(embeddings).to(dtype))
     assert tokenizer("ab c")["input_ids"] == [TOKENS.index(token) for token in ("ab", BYTES[32], "c")]
     writer = Writer(model, tokenizer)
-    assert writer._in_a_chat("Movie: ") == f"Q{INSTRUCTION}AMovie: "
+    assert tokenizer.decode(prompt_tokens("Movie: ", tokenizer)) == f"Q{INSTRUCTION}AMovie: "
     wanted = Sampling(top_p=1, temperature=5, min_tokens=1, max_tokens=60, batch_size=32, decay_constant=200)
     texts = writer.write(['one: "', 'two: "'] * 8, wanted, seed=0, against=[['two: "'], ['one: "']] * 8)
     assert len(texts) == 16 and sum(text is not None for text in texts) > 2

@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from test_runs import experiment
 
 from sungen_lib.baselines import TRAININGS, confidence, coteaching, meta_weight_net, tfidf_logreg
+from sungen_lib.encode import Samples
 from sungen_lib.lab import notebooks, parameters, plan, profiles, scoreboard, sources, stages
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.methods import BASELINES, LINEAR
@@ -28,10 +29,12 @@ from sungen_lib.lab.specs import LINEAR_MODEL, Gold, Run, Synthetic, Weights, id
 from sungen_lib.lab.task_data import TaskData
 from sungen_lib.lab.text_sets import TextSets
 from sungen_lib.learn import LearnedWeights
+from sungen_lib.losses import mean_absolute_error, reverse_cross_entropy
 from sungen_lib.models import TamConfig
 from sungen_lib.seeds import derived_seed
 from sungen_lib.texts import tasks
 from sungen_lib.texts.examples import DataMissing, Examples
+from sungen_lib.train import Epoch
 
 TAM = TamConfig("lstm", embedding=8, hidden=8, lr=1e-2, epochs=2, batch_size=8)
 
@@ -156,12 +159,70 @@ def test_meta_weight_net_never_trains_on_its_meta_set(monkeypatch: pytest.Monkey
 # --- as runs ----------------------------------------------------------------------------------------------------------
 
 
+# name: which rows, how they are trained on, by which loss, and the budget (``experiment`` has 96 rows)
+AS_RUNS = {
+    "Confidence": ("confidence", "fit", "ce", 48),
+    "Co-teaching": ("first", "coteaching", "ce", 48),
+    "Meta-Weight-Net": ("first", "meta_weight_net", "ce", 48),
+    "Label smoothing": ("first", "fit", "smoothed_ce", 48),
+    "Temporal ensembling": ("first", "temporal_ensembling", "ce", 48),
+    "One-level RCE": ("first", "fit", "rce", None),
+    "cleanlab, then the TAM": ("cleanlab", "fit", "ce", 48),
+}
+
+
 @pytest.mark.parametrize("name", BASELINES)
 def test_each_baseline_is_zerogens_run_but_for_what_it_is_about(name: str) -> None:
     one = experiment()
     run, zerogen = one.methods.baseline(name, "imdb", "lstm", 1), one.methods.zerogen("imdb", "lstm", 1)
-    assert run == replace(zerogen, method="baseline", **BASELINES[name])
-    assert run != replace(zerogen, method="baseline")
+    assert (run.selection, run.training, run.loss, run.budget) == AS_RUNS[name]
+    same: dict[str, Any] = {"method": "zerogen", "selection": "first", "training": "fit", "loss": "ce", "budget": 48}
+    assert replace(run, **same) == zerogen
+
+
+def test_every_field_of_a_spec_of_weights_reaches_the_algorithm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, seen = experiment(), dict[str, Any]()
+    outer = one.data.gold("imdb", "train")
+    texts = {outer: keyword_examples(20), one.data.synthetic("imdb"): keyword_examples(96)}
+    asked: dict[str, Any] = {"outer_size": 7, "outer_lr": 0.125, "iterations": 3, "snapshots": (0, 2)}
+    asked |= {"outer_draw": "held_out", "centred": True, "initialisations": 2}
+    spec = one.methods.weights("imdb", "lstm", 5, outer_loss="mae", outer=outer, **asked)
+
+    def spy(texts: Examples, **given: Any) -> LearnedWeights:
+        seen.update(given, texts=texts)
+        return LearnedWeights(np.ones(1), {})
+
+    monkeypatch.setattr(stages, "load", lambda data, _: texts[data])
+    monkeypatch.setattr(stages, "learn_weights", spy)
+    stages._weights(spec, tmp_path, None)
+    assert seen.pop("outer_set") is texts[outer] and seen.pop("texts") is texts[spec.train]
+    rest = {"outer_loss": mean_absolute_error, "tam": one.profile.lstm, "seed": 5, "device": "cpu"}
+    assert seen == asked | rest | {"checkpoint": tmp_path / "weights.safetensors"}
+
+
+@pytest.mark.parametrize("selection", ["weighted", "bernoulli"])
+def test_a_weighted_run_trains_by_its_weights(selection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the mean of several; a subset that was drawn by them is trained on without."""
+    one, seen = experiment(), dict[str, Any]()
+    several = tuple(one.methods.weights("imdb", "lstm", seed) for seed in (1, 2))
+    run = one.methods.sungen("imdb", "lstm", 1, budget=96 if selection == "weighted" else 48)
+    kept = {spec: LearnedWeights(np.full(96, 0.2 * (i + 1), np.float32), {}) for i, spec in enumerate(several)}
+    monkeypatch.setattr(stages, "load", lambda data, _: keyword_examples(96))
+    monkeypatch.setattr(stages, "learned", kept.__getitem__)
+
+    def spy(model: torch.nn.Module, data: Samples, **given: Any) -> list[Epoch]:
+        seen.update(given, rows=len(data))
+        return []
+
+    monkeypatch.setattr(stages, "epochs", spy)
+    stages._trained(replace(run, weights=several, loss="rce"), None)
+    assert run.selection == selection and seen["loss"] is reverse_cross_entropy
+    if selection == "weighted":
+        assert torch.allclose(seen["weights"], torch.full((96,), 0.3)) and seen["rows"] == 96
+    else:
+        assert seen["weights"] is None and seen["rows"] < 96
 
 
 def test_every_baseline_runs_and_differs_from_zerogen(store: Path) -> None:
@@ -373,6 +434,32 @@ def test_sungen_s_sets_of_texts_are_those_of_each_tam(tmp_path: Path, monkeypatc
         replace(sets, learned={}).rows(top, "imdb")
 
 
+def test_each_task_s_oracle_judges_the_texts_that_tasks_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Experiment.from_parameters("t", {"profile": "embedded"}, tasks=["imdb", "sst2"])
+    assert one.data.synthetic("imdb") == one.data.synthetic("sst2")
+    monkeypatch.setattr(TextSets, "_load", lambda sets, spec: Examples.of(["a", "b"], [0, 1], ("no", "yes")))
+    oracles = {"imdb": lambda texts: np.array([0, 1]), "sst2": lambda texts: np.array([0, 0])}
+    sets = TextSets(one, {}, None, _oracles=oracles)
+    assert [sets.confirmed("ZeroGen", task).tolist() for task in oracles] == [[[True, True]], [[True, False]]]
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "share", "scale"),
+    [
+        ("imdb", {}, None, "paper"),
+        ("imdb", {}, 0.02, "other"),
+        ("imdb", {"plm": "gpt2"}, None, "other"),
+        ("amazon", {}, None, "other"),  # the paper's gold texts are of some categories, the hub's of all
+        ("imdb", {"profile": "embedded"}, None, "demo"),
+    ],
+)
+def test_sets_of_texts_have_the_paper_s_scale_if_their_sources_do(
+    task: str, given: dict[str, str], share: float | None, scale: str
+) -> None:
+    one = Experiment.from_parameters("t", {"profile": "paper", "device": "cpu", **given}, tasks=[task])
+    assert TextSets(one, {}, share).scale(task) == scale
+
+
 def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> None:
     claim = {"claim": "gain", "column": "imdb", "verdict": "holds", "ours": 4.2}
     (tmp_path / "small").mkdir()
@@ -389,7 +476,7 @@ def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> No
             "small": "holds (+4.20)",
         }
     ]
-    assert len(board) == 128
+    assert len(board) == 131
 
 
 WITHOUT = ("yelp", "amazon", "rotten_tomatoes")  # of these only yelp has a result at another profile
@@ -431,9 +518,9 @@ def test_a_claim_counts_once_on_real_text_and_what_is_not_run_says_why(tmp_path:
         (tmp_path / profile / "table02.json").write_text(json.dumps({"name": "table02", "claims": claims}))
     (tmp_path / "small" / "table02.csv").write_text("row,column,verdict\nZeroGen,amazon,not run: no amazon\n")
     real = scoreboard.counts(scoreboard.scoreboard(tmp_path))["on real text"]
-    assert real.to_dict() == {"holds": 1, "fails": 0, "undecided": 1, "diverged": 0, "not run": 126}
+    assert real.to_dict() == {"holds": 1, "fails": 0, "undecided": 1, "diverged": 0, "not run": 129}
     assert scoreboard.not_run(tmp_path).to_dict("records") == [
-        {"why": "no such table has been made", "claims": 124, "tables": ANY},
+        {"why": "no such table has been made", "claims": 127, "tables": ANY},
         {"why": "no amazon", "claims": 1, "tables": "table02"},
         {"why": "no ZeroGen", "claims": 1, "tables": "table02"},
     ]

@@ -224,6 +224,17 @@ def test_another_plm_s_numbers_are_not_the_paper_s(plm: Path, tmp_path: Path) ->
         specs = [getattr(e.methods, method)(*given_to) for e in (own, usual)]
         assert [scale(spec, e.profile) for e, spec in zip((own, usual), specs, strict=True)] == ["other", "paper"]
         assert scale(replace(specs[1], test=replace(specs[1].test, rows=1_000)), usual.profile) == "other"
+    paper = usual.methods.sungen("imdb", "lstm", 1)
+    assert isinstance(paper.weights, Weights) and scale(paper, usual.profile) == "paper"
+    gold = usual.data.gold("imdb", "train")
+    others = [
+        replace(paper, tam=TamConfig("frozen", path="minilm-l6")),
+        replace(paper, weights=replace(paper.weights, outer=replace(gold, rows=999))),
+        replace(paper, train=replace(gold, rows=24_999), weights=None),
+    ]
+    assert [scale(spec, usual.profile) for spec in others] == ["other"] * 3
+    as_published = replace(paper, weights=replace(paper.weights, outer=replace(gold, rows=1_000)))
+    assert scale(as_published, usual.profile) == "paper"
     # The hub's Amazon is another set, and pairs begin with a prompt of ours.
     kinds = [(task, method) for task in ("amazon", "mrpc") for method in ("zerogen", "supervised")]
     scales = [scale(getattr(usual.methods, method)(task, "lstm", 1), usual.profile) for task, method in kinds]

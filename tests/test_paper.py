@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -277,6 +278,28 @@ def test_pairing_matters() -> None:
     width = 2 * 1.96 * 100 * math.sqrt((0.8 * 0.2 + 0.78 * 0.22) / 500)
     assert unpaired["high"] - unpaired["low"] == pytest.approx(width, rel=0.08)
     assert paired["high"] - paired["low"] == pytest.approx(2 * 1.96 * 100 * math.sqrt(0.02 * 0.98 / 500), rel=0.1)
+
+
+@pytest.mark.parametrize(("rates", "gap_of_seeds"), [([0.35, 0.40, 0.45], 0.0), ([0.45, 0.40, 0.35], 0.10)])
+def test_a_seed_s_two_ends_are_resampled_together(rates: list[float], gap_of_seeds: float) -> None:
+    """They come from the same weights, whatever their items. ``gap_of_seeds``: the gap's standard deviation."""
+    both = [cell([0.75, 0.80, 0.85], row="Correctness SunGen-Top"), cell(rates, row="Correctness SunGen-Bottom")]
+    of_items = sum(one.correct.mean(axis=0).var() / 1000 for one in both if one.correct is not None)
+    half = 100 * math.hypot(1.96 * math.sqrt(of_items), 4.303 * gap_of_seeds / math.sqrt(3))
+    got = line(verdicts.check("table05", both), "bottom-far-below-top")
+    assert (got["high"] - got["low"]) / 2 == pytest.approx(half, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("bottom", "diverged", "verdict"),
+    [(0.3, (), "holds"), (0.7, (), "fails"), (0.5, (), "undecided"), (0.3, (2,), "undecided")],
+)
+def test_a_claim_about_one_row(bottom: float, diverged: tuple[int, ...], verdict: str) -> None:
+    whole = cell([bottom] * 4, row="Correctness SunGen-Bottom")
+    values = tuple(float("nan") if seed in diverged else 100 * bottom for seed in range(4))
+    one = dataclasses.replace(whole, values=values, diverged=diverged)
+    got = line(verdicts.check("table05", [one]), "bottom-mostly-wrong")
+    assert got["verdict"] == verdict and got["paper"] == pytest.approx(4.57)
 
 
 def test_seed_weights_have_the_variance_of_a_mean() -> None:

@@ -13,6 +13,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 from sungen_lib.texts import prompting, tasks
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.prompting import mean_losses, predict, prompted_tokens
+from sungen_lib.texts.writer import INSTRUCTION
 
 LIMIT = 96
 
@@ -23,8 +24,14 @@ def polar(n: int, *, pairs: bool = False, task: str = "imdb") -> Examples:
     return Examples.of(data.texts, data.labels, tasks.get(task).labels, data.pairs)
 
 
-def one_by_one(data: Examples, task: str, model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
-    """(N, K) losses: each prompted text by itself, its mean loss a token by the model's own ``labels=``."""
+def one_by_one(
+    data: Examples, task: str, model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, before: str = ""
+) -> np.ndarray:
+    """(N, K) losses: each prompted text by itself, its mean loss a token by the model's own ``labels=``.
+
+    Every prompt comes after the text ``before``, which is not scored.
+    """
+    unscored = len(tokenizer(before)["input_ids"])
     prompt, words = tasks.get(task).prompting_prompt, tasks.get(task).label_words
     losses = np.empty((len(data), len(words)))
     for i, text in enumerate(data.texts):
@@ -33,9 +40,10 @@ def one_by_one(data: Examples, task: str, model: GPT2LMHeadModel, tokenizer: Pre
             if data.pairs is not None:
                 filled = filled.replace("<c>", text)
             full = filled.replace("<x>", text if data.pairs is None else data.pairs[i])
-            ids = torch.tensor([tokenizer(full)["input_ids"]])
+            ids = torch.tensor([tokenizer(before + full)["input_ids"]])
+            labels = ids.masked_fill(torch.arange(ids.shape[1]) < unscored, -100)
             with torch.no_grad():
-                losses[i, k] = model(input_ids=ids, labels=ids).loss
+                losses[i, k] = model(input_ids=ids, labels=labels).loss
     return losses
 
 
@@ -55,6 +63,25 @@ def test_batches_equal_one_by_one(
     # Unknown label words are one token to the tiny tokenizer: ties go to the first.
     np.testing.assert_array_equal(predicted, np.round(expected, 5).argmin(1))
     assert predicted.dtype == np.int64
+
+
+@pytest.mark.parametrize(("task", "pairs"), [("imdb", False), ("qnli", True)])
+def test_an_instruction_tuned_plm_is_prompted_in_a_chat(
+    task: str,
+    pairs: bool,
+    tiny_plm: GPT2LMHeadModel,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As it is when it writes; what the chat begins with is read, and is not scored."""
+    data = polar(40, pairs=pairs, task=task)
+    alone = predict(tasks.get(task), data, model=tiny_plm, tokenizer=tiny_tokenizer)
+    turns = "{% for m in messages %}superb {{ m.content }} {% endfor %}"
+    monkeypatch.setattr(tiny_tokenizer, "chat_template", turns + "{% if add_generation_prompt %}awful {% endif %}")
+    expected = one_by_one(data, task, tiny_plm, tiny_tokenizer, f"superb {INSTRUCTION} awful ")
+    predicted = predict(tasks.get(task), data, model=tiny_plm, tokenizer=tiny_tokenizer, batch_size=7)
+    np.testing.assert_array_equal(predicted, np.round(expected, 5).argmin(1))
+    assert (predicted != alone).sum() > 0
 
 
 @given(st.lists(st.integers(2, 60), max_size=30), st.integers(1, 6), st.integers(1, 120))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -405,9 +407,9 @@ def test_settings_override_those_of_the_tam() -> None:
 
 def test_a_misspelt_option_is_refused(tmp_path: Path) -> None:
     texts, path = keyword_examples(20), tmp_path / "weights.safetensors"
-    with pytest.raises(TypeError, match="unexpected keyword argument 'outer_rate'"):
+    with pytest.raises(TypeError, match="has no setting 'outer_rate'; known: iterations, outer_lr"):
         learn_weights(texts, tam=SMALL["lstm"], checkpoint=path, outer_rate=0.1)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'inner_epoch'"):
+    with pytest.raises(TypeError, match="has no setting 'inner_epoch'"):
         choose_outer_lr(texts, (0.1,), tam=SMALL["lstm"], inner_epoch=2)
     assert not path.exists()
 
@@ -694,6 +696,7 @@ def test_an_older_checkpoint_goes_on(tmp_path: Path) -> None:
         {"precision": "bf16"},
         {"guard_every": 3},
         {"initialisations": 2},
+        {"balanced": True},
     ],
     ids=lambda other: next(iter(other)),  # a function's repr differs between xdist's workers
 )
@@ -705,6 +708,66 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path, other: dict[st
     with pytest.raises(ValueError, match="belongs to another run"):
         quick_weights(texts, checkpoint=path, **other)
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("tam", "other"),
+    [(TamConfig("bag", embedding=8, dropout=0.5), {"dropout": 0.0}), (SMALL["encoder"], {"heads": 4})],
+)
+def test_so_is_that_of_a_tam_whose_parameters_are_the_same(
+    tam: TamConfig, other: dict[str, Any], tmp_path: Path
+) -> None:
+    texts, path = noisy_examples(40)[0], tmp_path / "weights.safetensors"
+    learn_weights(texts, tam=tam, checkpoint=path, **(QUICK | {"iterations": 1}))
+    with pytest.raises(ValueError, match="belongs to another run"):
+        learn_weights(texts, tam=replace(tam, **other), checkpoint=path, **QUICK)
+
+
+def test_an_outer_loss_is_known_by_its_values_for_every_label(tmp_path: Path) -> None:
+    """Also one with a weight for each of three classes, which two logits would not fit."""
+    texts, path = keyword_examples(45, classes=3), tmp_path / "weights.safetensors"
+
+    def weighted(last: float) -> losses.Loss:
+        return partial(F.cross_entropy, weight=torch.tensor([1.0, 1.0, last]), reduction="none")
+
+    whole = quick_weights(texts, outer_loss=weighted(2.0)).weights
+    quick_weights(texts, outer_loss=weighted(2.0), checkpoint=path, iterations=2)
+    np.testing.assert_array_equal(quick_weights(texts, outer_loss=weighted(2.0), checkpoint=path).weights, whole)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        quick_weights(texts, outer_loss=weighted(3.0), checkpoint=path)
+
+
+def test_a_seed_below_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="seed must be a whole number from 0 on, got -1"):
+        quick_weights(keyword_examples(20), seed=-1)
+
+
+def test_a_loss_that_is_not_finite_says_in_which_iteration_and_inner_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, take_step, steps = noisy_examples(48)[0], Trainer.take_step, []
+
+    def failing(trainer: Trainer, rows: Tensor, width: int) -> None:
+        take_step(trainer, rows, width)
+        steps.append(width)
+        if len(steps) == 15:  # three steps an epoch, three epochs an iteration
+            trainer.totals += float("nan")
+
+    monkeypatch.setattr(Trainer, "take_step", failing)
+    with pytest.raises(Diverged, match=r"the training loss is nan in epoch 2 of the inner loop, iteration 2$"):
+        quick_weights(texts)
+
+
+@pytest.mark.parametrize(
+    ("on", "remedies"),
+    [
+        ({}, "raise inner_epochs, or set balanced=True or centred=True (--centred)"),
+        ({"balanced": True}, "raise inner_epochs, or set centred=True (--centred)"),
+        ({"balanced": True, "centred": True}, "raise inner_epochs"),
+    ],
+)
+def test_a_setting_that_is_on_is_no_remedy(on: dict[str, Any], remedies: str) -> None:
+    data = keyword_set(4).with_labels(np.array([0, 0, 1, 1]))
+    with pytest.raises(Diverged, match=f"{re.escape(remedies)}$"):
+        reweight._refuse_collapse(torch.tensor([0.9, 0.9, 0.01, 0.01]), data, 7, Bilevel(**on))
 
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
@@ -736,7 +799,7 @@ def test_labels_of_an_outer_set_are_followed_by_name() -> None:
 def test_a_tam_of_other_initial_parameters_is_another_run() -> None:
     train_set, settings = noisy_set(40), Bilevel(**QUICK)
     first, again, other = (
-        learn._identity(settings, train_set, None, [small_tam(seed=seed)], seed=0) for seed in (0, 0, 1)
+        learn._identity(TamConfig(), settings, train_set, None, [small_tam(seed=seed)], seed=0) for seed in (0, 0, 1)
     )
     assert first == again and first["digest"] != other["digest"]
 
@@ -774,17 +837,18 @@ def test_choosing_the_outer_rate_changes_nothing_that_follows() -> None:
 def test_collapse_is_an_outcome(labels: list[int], values: list[float], reason: str) -> None:
     data = replace(keyword_set(4).with_labels(np.array(labels)), classes=3)
     with pytest.raises(Diverged, match=f"{reason} after iteration 7"):
-        reweight._refuse_collapse(torch.tensor(values), data, 7)
-    reweight._refuse_collapse(torch.tensor([0.5, 0.08, 0.08, 0.08]), data, 7)  # far from even, and yet no collapse
+        reweight._refuse_collapse(torch.tensor(values), data, 7, Bilevel())
+    far_from_even = torch.tensor([0.5, 0.08, 0.08, 0.08])
+    reweight._refuse_collapse(far_from_even, data, 7, Bilevel())  # and yet no collapse
 
 
 def test_equal_weights_are_a_collapse_but_not_after_the_first_step() -> None:
     data = keyword_set(4)
     for value in (0.3, 0.999999):
-        reweight._refuse_collapse(torch.full((4,), value), data, 1)
+        reweight._refuse_collapse(torch.full((4,), value), data, 1, Bilevel())
         with pytest.raises(Diverged, match="all weights are equal after iteration 2"):
-            reweight._refuse_collapse(torch.full((4,), value), data, 2)
-    reweight._refuse_collapse(torch.tensor([0.5, 0.5, 0.5, 0.50001]), data, 2)
+            reweight._refuse_collapse(torch.full((4,), value), data, 2, Bilevel())
+    reweight._refuse_collapse(torch.tensor([0.5, 0.5, 0.5, 0.50001]), data, 2, Bilevel())
     with pytest.raises(Diverged, match="all weights are equal after iteration 2"):
         learn_weights(noisy_examples(40)[0], tam=SMALL["lstm"], iterations=3, outer_lr=0.0)
 
@@ -792,7 +856,7 @@ def test_equal_weights_are_a_collapse_but_not_after_the_first_step() -> None:
 def test_a_rare_class_is_no_collapse() -> None:
     labels = np.zeros(1000, dtype=np.int64)
     labels[:2] = 1
-    reweight._refuse_collapse(torch.full((1000,), 0.5), keyword_set(1000).with_labels(labels), 1)
+    reweight._refuse_collapse(torch.full((1000,), 0.5), keyword_set(1000).with_labels(labels), 1, Bilevel())
 
 
 def test_weights_that_nothing_moves_are_an_outcome() -> None:

@@ -311,8 +311,8 @@ def test_bad_files_are_refused_before_anything_is_learned(
 
 
 def test_no_file(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(DataMissing, match="no such file"):
+    for path, why in ((tmp_path / "none.csv", "no such file"), (tmp_path, "is a folder; name a file in it")):
+        with pytest.raises(DataMissing, match=why):
             weigh_file(path, tmp_path / "out")
 
 
@@ -400,7 +400,7 @@ def test_the_command_from_end_to_end(tmp_path: Path) -> None:
     assert written(out) == sorted(["clean.csv", *OUTPUTS])
     assert "60 samples" in done.stdout and str(out) in done.stdout
     (warning,) = [line for line in done.stderr.splitlines() if "MiniLM" in line]
-    assert warning.startswith("sungen_lib weights: ") and "LSTM" in warning
+    assert warning.startswith("sungen weights: ") and "LSTM" in warning
     weights = pd.read_parquet(out / "weights.parquet").weight.to_numpy()
     assert weights[right].mean() > weights[~right].mean()
     assert set(written(tmp_path)) - {"store"} == {"mine-weights", "mine.csv"}
@@ -466,7 +466,7 @@ def test_the_command_s_status(
     assert written(tmp_path / "out") == sorted(["clean.csv", *OUTPUTS])
     assert not list(tmp_path.glob("*-weights"))
     monkeypatch.setattr(weigh, "learn_weights", diverged)
-    assert command(mine, capsys=capsys) == (1, ["sungen_lib weights: no good"])
+    assert command(mine, capsys=capsys) == (1, ["sungen weights: no good"])
     assert not list(tmp_path.glob("*-weights"))
     monkeypatch.setattr(weigh, "learn_weights", interrupted)
     assert command(mine, capsys=capsys) == (130, ["interrupted; run the same command again"])

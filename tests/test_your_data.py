@@ -144,7 +144,7 @@ def test_the_hub_knows_its_label_names(place: Path) -> None:
 
 BAD: dict[str, tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = {
     "one class": ({"label": ["awful"] * 40}, {}, DataError, "all rows are 'awful'; two classes are needed"),
-    "numbers": ({"label": [0, 1] * 20}, {}, DataError, "labels are numbers without names; pass labels"),
+    "numbers": ({"label": [0, 1] * 20}, {}, DataError, "labels are numbers without names; give the names"),
     "an unknown label": ({}, {"labels": ["a", "b"]}, DataError, ":2: label 'awful' is neither"),
     "no such column": ({}, {"text": "review"}, DataError, "no column 'review' among 'text', 'label'"),
     "an empty text": ({"text": ["x", " "] * 20}, {}, DataError, ":3: field 'text' must be a non-empty string"),
@@ -262,9 +262,8 @@ def test_weights_that_tell_only_labels_apart_are_diverged(place: Path, monkeypat
         return 1.0 - 2.0 * data.labels
 
     monkeypatch.setattr(derivative, "directional", for_one_label)
-    with pytest.raises(
-        Diverged, match=r"only one class has weights left after iteration \d+: .*Set balanced=True or centred=True"
-    ):
+    remedies = "raise inner_epochs, or set balanced=True or centred=True"
+    with pytest.raises(Diverged, match=rf"only one class has weights left after iteration \d+: .*; {remedies}"):
         run(place, data=mine, iterations=20)
     assert not (place / "out" / "mine" / "weights.parquet").exists()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sungen_lib.lab.profiles import Profile
-from sungen_lib.lab.specs import LINEAR_MODEL, Gold, Run, Synthetic, Weights
+from sungen_lib.lab.specs import LINEAR_MODEL, REVISIONS, Gold, Run, Synthetic, Weights
 from sungen_lib.lab.task_data import TaskData
 from sungen_lib.texts.examples import DataMissing
 from sungen_lib.texts.served import is_address
@@ -105,7 +105,8 @@ class Methods:
             raise DataMissing("the data folder holds texts, not the PLM")
         if is_address(self.profile.plm):
             raise DataMissing("the server writes texts; prompting needs the PLM's probabilities")
-        return Run("prompting", self.data.gold(task, "test"), self.device, plm=self.data.plm)
+        test, revision = self.data.gold(task, "test"), REVISIONS["prompting"]
+        return Run("prompting", test, self.device, plm=self.data.plm, revision=revision)
 
     def _run(self, method: str, task: str, tam: str, seed: int, **what: Any) -> Run:
         return Run(method, self.data.gold(task, "test"), self.device, tam=self.profile.tam(tam), seed=seed, **what)

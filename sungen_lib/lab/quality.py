@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sungen_lib.models import TamConfig
+from sungen_lib.texts import plms
 from sungen_lib.texts.examples import Examples
 from sungen_lib.train import predict
 
@@ -167,10 +168,9 @@ def _label_names(path: str) -> list[str]:
     """A classifier's label names in the order of its outputs, in lower case."""
     from transformers import AutoConfig
 
-    try:
-        names = AutoConfig.from_pretrained(path, trust_remote_code=False).id2label
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no classifier could be loaded from {path!r}: {str(error).splitlines()[0]}") from None
+    name, revision = plms.pretrained(path)
+    with plms.loading("classifier", path, ValueError):
+        names = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False).id2label
     return [names[i].lower() for i in sorted(names)]
 
 

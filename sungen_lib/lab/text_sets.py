@@ -10,10 +10,11 @@ import numpy as np
 
 from sungen_lib import embedded, subset
 from sungen_lib.baselines import tfidf_logreg
-from sungen_lib.lab import quality, sources
+from sungen_lib.lab import quality, results, sources
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.specs import Data, Weights
 from sungen_lib.learn import LearnedWeights
+from sungen_lib.paper.cells import Scale
 from sungen_lib.subset import bernoulli_subset
 from sungen_lib.texts import tasks
 from sungen_lib.texts.examples import DataMissing, Examples
@@ -35,7 +36,7 @@ class TextSets:
     experiment: Experiment
     learned: Mapping[Weights, LearnedWeights]
     share: float | None
-    _judged: dict[Data, np.ndarray] = field(default_factory=dict)
+    _judged: dict[tuple[str, Data], np.ndarray] = field(default_factory=dict)
     _oracles: dict[str, Oracle] = field(default_factory=dict)
 
     def whole(self) -> list[str]:
@@ -77,6 +78,16 @@ class TextSets:
         end = {"SunGen-Top": subset.top, "SunGen-Bottom": subset.bottom}[kind]
         return [end(w, quality.group_size(len(pool), self.share)) for w in weights.values()]
 
+    def scale(self, task: str) -> Scale:
+        """How the task's numbers compare with the paper's: as ZeroGen's run does, if ``share`` is the paper's."""
+        experiment = self.experiment
+        try:
+            spec = experiment.methods.zerogen(task, "lstm", seed=1)
+        except DataMissing:
+            return "other"
+        scale = results.scale(spec, experiment.profile, experiment.data_dir)
+        return "other" if scale == "paper" and self.share is not None else scale
+
     def confirmed(self, name: str, task: str) -> np.ndarray:
         """(S, k) bool: whether the oracle confirms the labels; sets of different size are cut to the smallest."""
         data = self.experiment.data
@@ -84,10 +95,10 @@ class TextSets:
         texts = self._load(spec)
         if task not in self._oracles:
             self._oracles[task] = self._oracle(task)
-        if spec not in self._judged:
-            self._judged[spec] = self._oracles[task](texts)
+        if (task, spec) not in self._judged:  # tasks may share their texts, and each has an oracle
+            self._judged[task, spec] = self._oracles[task](texts)
         rows = [np.arange(len(texts))] if name == "Gold" else self.rows(name, task)
-        return quality.oracle_correctness(self._judged[spec], texts.labels, rows)
+        return quality.oracle_correctness(self._judged[task, spec], texts.labels, rows)
 
     def _oracle(self, task: str) -> Oracle:
         """The classifier named in the parameter ``oracles``, else the profile's."""

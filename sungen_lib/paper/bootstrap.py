@@ -60,15 +60,16 @@ def resample(rows: Sequence[Array], *, paired: bool, rng: np.random.Generator, o
     """(RESAMPLES, rows) resampled percentages of (S, items) bool arrays: items and seeds are resampled.
 
     Items are resampled in the mean over seeds, seeds in the mean over items, and the two deviations are added.
-    ``paired``: all rows were measured on the same items, and are resampled together. ``of_seeds``: the ``seed_weights``
-    of all tasks of an average, which are drawn once because tasks that share their texts share their models as well.
+    ``paired``: all rows were measured on the same items, and these are resampled together; seeds always are.
+    ``of_seeds``: the ``seed_weights`` of all tasks of an average, which are drawn once because tasks that share their
+    texts share their models as well.
     """
-    if not paired:
-        return np.hstack([resample([row], paired=True, rng=rng, of_seeds=of_seeds) for row in rows])
     seeds = len(rows[0])
+    weights = seed_weights(seeds, rng) if of_seeds is None else of_seeds
+    if not paired:
+        return np.hstack([resample([row], paired=True, rng=rng, of_seeds=weights) for row in rows])
     of_items = _resample_items(np.stack([row.sum(axis=0) for row in rows]), rng) / seeds
     means = np.stack([row.mean(axis=1) for row in rows], axis=1)
-    weights = seed_weights(seeds, rng) if of_seeds is None else of_seeds
     resampled: Array = 100.0 * (of_items + (weights - 1 / seeds) @ means)
     return resampled
 

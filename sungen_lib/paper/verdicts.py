@@ -137,7 +137,7 @@ def _flattered(claim: Claim, grid: Sequence[Sequence[Cell]], diverged: Sequence[
     seeds out of the mean flatters it."""
     above, below = slice(len(claim.above)), slice(len(claim.above), None)
     sides = {("above", "holds"): above, ("above", "fails"): below, ("below", "holds"): below, ("below", "fails"): above}
-    side = sides.get((claim.direction, verdict), slice(None))
+    side = sides.get((claim.direction, verdict), slice(None)) if claim.below else slice(None)
     return any(set(cell.diverged) & set(diverged) for group in grid for cell in group[side])
 
 

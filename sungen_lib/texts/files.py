@@ -49,7 +49,7 @@ def read(
     """
     path = Path(path)
     if not path.is_file():
-        raise DataMissing(f"no such file: {path}")
+        raise DataMissing(f"{path} is a folder; name a file in it" if path.is_dir() else f"no such file: {path}")
     if labels is not None and not _names(labels):
         raise DataError(f"labels must be different names such as {EXAMPLE}, got {labels!r}"[:300])
     rows = list(_rows(path, (text, label)))
@@ -82,7 +82,7 @@ def _rows_of_unknown(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         yield from jsonl.jsonl_rows(path)
     except DataError as error:
-        raise DataError(f"{error} (read as JSONL, since its name ends in none of {', '.join(SUFFIXES)})") from None
+        raise DataError(f"{error}, or give a file whose name ends in one of {', '.join(SUFFIXES)}") from None
 
 
 def _csv_rows(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[int, Row]]:
@@ -141,7 +141,7 @@ def _check_columns(path: Path, columns: Sequence[str], wanted: tuple[str, str]) 
     for parameter, name in {"label": label, **({} if "text1" in columns else {"text": text})}.items():
         if name not in columns:
             found = ", ".join(map(repr, columns)) or "none"
-            remedy = f"name yours (parameter {parameter}), or rename it"
+            remedy = f'name yours ({parameter}="...", or --{parameter} ...), or rename it'
             if len(columns) == 1 and any(other in columns[0] for other in ";\t|"):
                 remedy = "columns are separated by commas: write the file again"
             raise DataError(f"{path}: no column {name!r} among {found[:200]}; {remedy}")
@@ -165,6 +165,7 @@ def _with_name(path: Path, number: int, row: Row, label: str, own: tuple[str, ..
 
 
 EXAMPLE = '["negative", "positive"]'
+OR_SAY = 'label="...", or --label ...'
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]*)?")
 
 
@@ -174,7 +175,7 @@ def _label_names(path: Path, values: Sequence[object], label: str) -> tuple[str,
     names = sorted(name for name in strings if not _DECIMAL.fullmatch(name))
     _check_numbers(path, values, names)
     if values and not names:
-        raise DataError(f"{path}: {label!r} holds no names of labels; name the column that does (parameter label)")
+        raise DataError(f"{path}: {label!r} holds no names of labels; name the column that does ({OR_SAY})")
     if len(values) >= 10 and len(names) > len(values) // 2:
         several = f"{len(names)} different labels in {len(values)} rows"
         raise DataError(f"{path}: {several}; is {label!r} where the labels are?")
@@ -189,10 +190,10 @@ def _check_numbers(path: Path, values: Sequence[object], names: Sequence[str]) -
     truths = [value for value in known if isinstance(value, bool) or str(value).lower() in ("true", "false")]
     if len(known) > len(truths) or any(map(_is_integer, distinct)):
         found = jsonl.listed(sorted({str(value) for value in distinct})[:5])
-        advice = f"pass labels, the names in order such as {EXAMPLE}"
+        advice = f"give the names in order: labels={EXAMPLE}, or --labels negative positive"
         raise DataError(f"{path}: labels are numbers without names; {advice} (found {found})"[:400])
     if truths and (len(truths) == len(distinct) or any(isinstance(value, bool) for value in truths)):
-        advice = f"pass labels, the names for false and true in this order such as {EXAMPLE}"
+        advice = f"give the names for false and true: labels={EXAMPLE}, or --labels negative positive"
         raise DataError(f"{path}: labels are true and false without names; {advice}")
 
 
@@ -204,7 +205,7 @@ def _check_spelling(path: Path, names: Sequence[str]) -> None:
         other = first.setdefault(jsonl.spelling(name), name)
         if other != name:
             differ = f"labels {other!r} and {name!r} differ only in case or white space"
-            raise DataError(f"{path}: {differ}; write them alike, or pass labels with both if they are two classes")
+            raise DataError(f"{path}: {differ}; write them alike, or give both as labels if they are two classes")
 
 
 def _class_label(path: Path, label: str) -> tuple[str, ...] | None:

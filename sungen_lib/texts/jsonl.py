@@ -80,8 +80,9 @@ def text_field(path: Path, number: int, row: Mapping[str, Any], field: str) -> s
     """The text in ``row[field]``, not blank; else ``DataError`` naming ``path``, the line ``number`` and the field."""
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
-        instead = "" if field in row else f"; the row has {', '.join(map(repr, row)) or 'no fields'}"
-        raise DataError(f"{path}:{number}: field {field!r} must be a non-empty string, got {value!r}{instead}"[:300])
+        has = f"the row has {', '.join(map(repr, row)) or 'no fields'}"
+        got = f"{value!r}; {'fill it in or remove the row' if field in row else has}"
+        raise DataError(f"{path}:{number}: field {field!r} must be a non-empty string, got {got}"[:300])
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -127,6 +128,8 @@ def label_index(path: Path, number: int, value: object, names: Sequence[str]) ->
     """
     if isinstance(value, str) and value in names:
         return names.index(value)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise DataError(f"{path}:{number}: the label is missing; fill it in or remove the row")
     found = number_of(value)
     numbers = _numbers(tuple(names))
     if found is None or set(numbers) == {None}:

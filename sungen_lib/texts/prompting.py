@@ -1,7 +1,8 @@
 """PLM to zero-shot predictions (PROMPTING in the paper, Section 2.1).
 
 The whole prompted text is scored once for each label, and the label with the lowest mean LM loss wins. (In Table 10
-the label words stand before the text, so their own likelihood would not depend on it.)
+the label words stand before the text, so their own likelihood would not depend on it.) An instruction-tuned PLM is
+asked as it is when it writes, in a chat: Section 5.1 has the same prompts for both.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.tasks import Task, fill
-from sungen_lib.texts.writer import distinct
+from sungen_lib.texts.writer import distinct, prompt_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,7 +33,7 @@ def prompted_tokens(
     for i, text in enumerate(data.texts):
         context, body = ("", text) if data.pairs is None else (text, data.pairs[i])
         prompt = fill(task.prompting_prompt, label_words=task.label_words[label], context=context)
-        rows.append(tokenizer(prompt + body)["input_ids"][:limit])
+        rows.append(prompt_tokens(prompt + body, tokenizer)[:limit])
     return rows
 
 
@@ -41,17 +42,18 @@ def mean_losses(
     model: PreTrainedModel,
     rows: list[list[int]],
     *,
+    given: int = 1,
     shared: Sequence[int] | None = None,
     batch_size: int = 64,
 ) -> Tensor:
-    """Mean negative log-likelihood per token (the first is given), (N,) float64 in nats, on the CPU.
+    """Mean negative log-likelihood per token, (N,) float64 in nats, on the CPU.
 
-    ``rows``: token indices, two or more each.
-    ``shared``: how many tokens at the beginning of each row other rows have in common, from 1 to its length less 1;
-    equal beginnings in a batch are computed once.
+    ``rows``: token indices, more than ``given`` each; the first ``given`` (1 or more) are not scored.
+    ``shared``: how many tokens at the beginning of each row other rows have in common, from ``given`` to its length
+    less 1; equal beginnings in a batch are computed once.
     """
     model.eval()
-    shared = [1] * len(rows) if shared is None else shared
+    shared = [given] * len(rows) if shared is None else shared
     cut = [(tuple(row[:n]), row[n:]) for row, n in zip(rows, shared, strict=True)]
 
     def place(i: int) -> tuple[int, tuple[int, ...], int]:
@@ -60,8 +62,8 @@ def mean_losses(
     order = sorted(range(len(rows)), key=place)
     result = torch.empty(len(rows), dtype=torch.float64)
     for chunk in _batches(order, rows, batch_size):
-        totals = _total_losses(model, [cut[i][0] for i in chunk], [cut[i][1] for i in chunk])
-        result[chunk] = totals / torch.tensor([len(rows[i]) - 1 for i in chunk])
+        totals = _total_losses(model, [cut[i][0] for i in chunk], [cut[i][1] for i in chunk], given)
+        result[chunk] = totals / torch.tensor([len(rows[i]) - given for i in chunk])
     return result
 
 
@@ -78,8 +80,10 @@ def _batches(order: Sequence[int], rows: Sequence[Sequence[int]], batch_size: in
         yield batch
 
 
-def _total_losses(model: PreTrainedModel, beginnings: list[tuple[int, ...]], rests: list[list[int]]) -> Tensor:
-    """Summed negative log-likelihood, (B,) float64, of each beginning (except its first token) and its rest."""
+def _total_losses(
+    model: PreTrainedModel, beginnings: list[tuple[int, ...]], rests: list[list[int]], given: int
+) -> Tensor:
+    """Summed negative log-likelihood, (B,) float64, of each beginning after its ``given`` tokens, and of its rest."""
     from transformers import DynamicCache
 
     device = next(model.parameters()).device
@@ -89,7 +93,7 @@ def _total_losses(model: PreTrainedModel, beginnings: list[tuple[int, ...]], res
     cache = DynamicCache()
     logits = model(input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=True).logits.float()
     lengths = mask.sum(1)
-    total = _losses(logits[:, :-1], tokens[:, 1:], mask[:, 1:])[which]
+    total = _losses(logits[:, given - 1 : -1], tokens[:, given:], mask[:, given:])[which]
     last = logits.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, logits.shape[-1]))[which]
 
     cache.batch_select_indices(which)
@@ -141,6 +145,7 @@ def predict(
     rows = [tuple(row) for rows in by_label for row in rows]
     once = dict(zip(rows, shared, strict=True))  # equal rows get one loss, and a tie goes to the first label
     different, lengths = list(map(list, once)), list(once.values())
-    losses = mean_losses(model, different, shared=lengths, batch_size=batch_size)
+    given = max(1, len(prompt_tokens("", tokenizer)))  # what a chat begins with is not scored
+    losses = mean_losses(model, different, given=given, shared=lengths, batch_size=batch_size)
     number = {row: i for i, row in enumerate(once)}
     return losses[[number[row] for row in rows]].view(task.classes, -1).argmin(0).numpy()

@@ -202,19 +202,20 @@ class Writer:
         return len(going) > 0
 
     def _left_padded(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        alone = not self.tokenizer.chat_template  # a chat template adds special tokens itself
-        ids = [self.tokenizer(self._in_a_chat(p), add_special_tokens=alone)["input_ids"] for p in prompts]
+        ids = [prompt_tokens(prompt, self.tokenizer) for prompt in prompts]
         width = max(map(len, ids))
         tokens = torch.tensor([[0] * (width - len(row)) + row for row in ids], device=self.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=self.device)
         return tokens, mask
 
-    def _in_a_chat(self, prompt: str) -> str:
-        """For an instruction-tuned PLM the prompt is the beginning of its answer."""
-        if not self.tokenizer.chat_template:
-            return prompt
-        messages = [{"role": "user", "content": INSTRUCTION}]
-        return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)) + prompt
+
+def prompt_tokens(prompt: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Token indices of a prompt; for an instruction-tuned PLM it begins the answer to ``INSTRUCTION`` in a chat."""
+    if not tokenizer.chat_template:
+        return list(tokenizer(prompt)["input_ids"])
+    messages = [{"role": "user", "content": INSTRUCTION}]
+    chat = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return list(tokenizer(f"{chat}{prompt}", add_special_tokens=False)["input_ids"])  # the template has them
 
 
 def distinct(items: Sequence[H]) -> tuple[list[H], list[int]]:

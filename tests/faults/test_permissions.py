@@ -112,5 +112,5 @@ def test_the_suite_says_so_before_it_begins(
         assert as_nobody(lambda: command_line.main(options)) == "nothing: 2"
         assert not list(Path(free).iterdir())
     said = capfd.readouterr()
-    assert said.err == f"sungen_lib run: no files can be written to {locked / which}; name another folder\n"
+    assert said.err == f"sungen run: no files can be written to {locked / which}; name another folder\n"
     assert said.out == "" and [path.name for path in locked.iterdir()] == ["before"]
