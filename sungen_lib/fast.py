@@ -25,7 +25,7 @@ T = TypeVar("T")
 # cuBLAS reads this when it starts; without it cuDNN's LSTMs are not deterministic.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-ENCODER_TOKENS = 32_768  # of a batch in evaluation, padding included: 10 GiB for DistilBERT
+ENCODER_TOKENS = 32_768  # of a batch in gradients and differences, padding included: 10 GiB for DistilBERT
 WIDTH_STEP = 8  # on CUDA batches are padded to a multiple of this, so that a few captured graphs serve all
 
 

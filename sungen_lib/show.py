@@ -49,7 +49,7 @@ def attended() -> bool:
 
 @contextmanager
 def ticking(bar: Any, words: Callable[[], str]) -> Iterator[None]:
-    """In the block a thread shows the time and ``words()`` on a tqdm ``bar``, which else moves only at each update."""
+    """While the block runs, a thread shows time and ``words()`` on a tqdm ``bar``, which else moves only on updates."""
     over = threading.Event()
 
     def tell() -> None:

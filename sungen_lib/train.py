@@ -220,7 +220,7 @@ def label_probabilities(model: nn.Module, data: Samples) -> np.ndarray:
 def evaluate(
     model: nn.Module, data: Samples, *, loss: Loss = cross_entropy, batch_size: int = 256, precision: str = "float32"
 ) -> Evaluation:
-    """Accuracy and mean loss of ``model`` on ``data``: the one place where test labels are read.
+    """Accuracy and mean loss of ``model`` on ``data``: for a TAM the one place where test labels are read.
 
     With ``precision`` "bf16" samples whose label bfloat16 might change are predicted in float32 (``predict_in_bf16``).
     Raises ``Diverged`` if an output is not finite, because then it is no prediction.

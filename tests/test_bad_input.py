@@ -443,8 +443,3 @@ def test_tasks_are_of_the_kinds_that_a_notebook_has(default: list[str], others: 
     for task in others:
         with pytest.raises(ParameterError, match=f"got {task!r}"):
             chosen(task)
-
-
-def test_sixty_cases() -> None:
-    tables: list[dict[str, Any]] = [FILES, PACKED, LABELS, PARAMETERS, OPTIONS, MODELS]
-    assert sum(map(len, tables)) >= 60

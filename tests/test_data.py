@@ -135,8 +135,6 @@ def test_blank_lines_at_the_end_are_no_rows(tmp_path: Path) -> None:
 
 def test_all_rows_without_a_text_are_counted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r":2: .* got ' '; .* remove the row; more rows have none: 2, the last at :5$"):
-        DataError, match=r":2: .* got ' '; fill it in or remove the row; more rows have none: 2, the last at :5$"
-    ):
         read(tmp_path / "a.jsonl", row() + row(" ") + row("") + row() + row("\t"))
     with pytest.raises(DataError, match=r":1: .* got ' '; fill it in or remove the row$"):
         read(tmp_path / "a.jsonl", row(" ") + row())

@@ -24,7 +24,7 @@ from sungen_lib.encode import Samples
 from sungen_lib.lab import notebooks, parameters, plan, profiles, scoreboard, sources, stages
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.methods import BASELINES, LINEAR
-from sungen_lib.lab.parameters import Classifiers
+from sungen_lib.lab.parameters import Classifiers, ParameterError, PositiveIntegers
 from sungen_lib.lab.specs import LINEAR_MODEL, Gold, Run, Synthetic, Weights, identify
 from sungen_lib.lab.task_data import TaskData
 from sungen_lib.lab.text_sets import TextSets
@@ -298,6 +298,12 @@ def test_supervised_runs_may_have_fewer_seeds(name: str, store: Path) -> None:
         assert {run.seed for run in runs if run.method == "sungen"} == {1, 2}
 
 
+def test_a_frozen_encoder_s_supervised_runs_have_all_seeds() -> None:
+    given = {"profile": "tiny", "seeds": [1, 2], "supervised_seeds": [2]}
+    one = Experiment.from_parameters("t", given, tasks=["imdb"], supervised_seeds=PositiveIntegers | None)
+    assert (one.supervised_seeds("lstm"), one.supervised_seeds("frozen")) == ((2,), (1, 2))
+
+
 def test_mae_s_runs_may_have_fewer_seeds(store: Path) -> None:
     table = notebooks.NOTEBOOKS / "table07_outer_objectives.ipynb"
     asked = {"profile": "tiny", "tasks": ["imdb"], "seeds": [1, 2], "mae_seeds": [2]}
@@ -306,16 +312,25 @@ def test_mae_s_runs_may_have_fewer_seeds(store: Path) -> None:
     assert found == {"ce": [1, 2], "rce": [1, 2], "mae": [2]}
 
 
+def test_what_a_notebook_cannot_do_is_refused() -> None:
+    one = Experiment.from_parameters(
+        "t", {"profile": "tiny", "budgets": [24, 97]}, tasks=["imdb", "subj"], budgets=PositiveIntegers | None
+    )
+    with pytest.raises(ParameterError, match="budgets must not exceed the pool of 96 texts, got 97"):
+        one.sizes()
+    with pytest.raises(ParameterError, match="tasks must share their synthetic texts"):
+        one.check_that_tasks_share_texts()
+    replace(one, tasks=("imdb", "sst2")).check_that_tasks_share_texts()
+
+
 def test_a_dry_run_lists_the_paper_and_computes_nothing(store: Path, capsys: pytest.CaptureFixture) -> None:
     plan.show(notebooks.select(notebooks.NOTEBOOKS, ["table01", "table11"]), {"profile": "paper", "data_dir": None})
     printed = capsys.readouterr().out
     assert "SunGen" not in printed.splitlines()[0]  # the notebooks' own output is not ours
     # Eight tasks: six sets of texts, and weights on them for two TAMs with three seeds and the frozen one with ten;
     # three methods, and prompting. Below the rule: cleanlab and the LSTM, the frozen TAM or the linear model; the
-    # linear model alone, seedless.
+    # linear model alone, seedless: 6 + 6 * 16 + 8 * (3 * 16 + 1) + 8 * (3 + 10 + 3 + 1).
     assert "table01_main_results" in printed and " 630 runs" in printed.splitlines()[0]
-    seeds = 3 + 3 + 10
-    assert 6 + 6 * seeds + 8 * (3 * seeds + 1) + 8 * (3 + 10 + 3 + 1) == 630
     assert "GPU hours" in printed.splitlines()[-2] and "not measured" in printed.splitlines()[-1]
     assert not store.exists()
 

@@ -48,8 +48,9 @@ def wrong_values() -> list[tuple[Path, str, Any]]:
     cases: list[tuple[Path, str, Any]] = []
     for notebook in NOTEBOOKS:
         for name, value in literals(notebook).items():
-            # Of a parameter of the notebook's own we know its type by its default: a negative number and another type.
-            own = [-5, "x"] if isinstance(value, int) and not isinstance(value, bool) else [object()]
+            # Of a parameter of the notebook's own we know its type by its default: numbers out of range, another type.
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            own = [-5, "x", *([-0.5, 7.5] if isinstance(value, float) else [])] if number else [object()]
             cases += [(notebook, name, bad) for bad in WRONG.get(name, own)]
         cases.append((notebook, "quick", "false"))  # papermill only warns of a name it does not know
     return cases

@@ -478,7 +478,6 @@ def test_every_iteration_starts_from_the_given_parameters() -> None:
     # Weights that hardly move: every iteration is the same but for the order of its batches.
     state = last_state(noisy_set(80), tam, iterations=3, outer_lr=1e-4, batch_size=80)
     assert has(tam, start)
-    assert len({entry.outer_loss for entry in state.history}) <= 3
     spread = np.ptp([entry.outer_loss for entry in state.history])
     assert spread < 1e-4 * state.history[0].outer_loss
     np.testing.assert_allclose(state.weights, 0.5, atol=1e-3)

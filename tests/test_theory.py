@@ -124,6 +124,17 @@ def test_weighted_posterior_minimises_the_weighted_cross_entropy(seed: int) -> N
     assert (weighted_cross_entropy(others) > weighted_cross_entropy(best)).all()
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.0, 0.6))
+def test_the_right_weights_train_the_clean_posterior_on_noisy_labels(seed: int, rate: float) -> None:
+    """Theorem 1's existence (Appendix A.3): w* is the clean density over the noisy one, up to a factor."""
+    clean = random_joint(seed)
+    synthetic = theory.noisy(clean, uniform_noise(rate, 3))
+    right = clean / synthetic
+    (trained,) = np.exp(theory.weighted_posterior(synthetic, right[None] / right.max()))
+    np.testing.assert_allclose(trained, clean / clean.sum(axis=1, keepdims=True), atol=1e-12)
+
+
 def test_weighted_posterior_refuses_an_input_without_weight() -> None:
     weights = np.ones((1, 3, 3))
     weights[0, 1] = 0.0

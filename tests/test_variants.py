@@ -19,8 +19,8 @@ from test_runs import experiment
 from torch import nn
 
 from sungen_lib import derivative, embedded, reweight
-from sungen_lib.baselines import SCORES, tfidf_logreg
-from sungen_lib.encode import Encoded, encode
+from sungen_lib.baselines import SCORES, confidence, coteaching, meta_weight_net, tfidf_logreg
+from sungen_lib.encode import Encoded, Samples, encode
 from sungen_lib.lab import execution, notebooks, plan, sources, stages
 from sungen_lib.lab.parameters import ParameterError
 from sungen_lib.lab.results import chosen_by_synthetic, noise_auc
@@ -45,7 +45,7 @@ from sungen_lib.paper.cells import Cell
 from sungen_lib.texts import examples, jsonl
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.noise import class_noise, uniform_noise, with_noise
-from sungen_lib.train import Diverged, Trainer
+from sungen_lib.train import Diverged, Trainer, fit, predict
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def test_validation_rows_of_a_folder_are_disjoint_from_the_pool(tmp_path: Path) 
     pool = Synthetic("imdb", "gpt2-xl", "folder", 30, fingerprint)
     first, rest = sources.load(pool, str(folder)), sources.load(replace(pool, start=30, rows=20), str(folder))
     assert len(set(first.idx)) == 30 and set(first.idx) | set(rest.idx) == set(range(50))
-    with pytest.raises(examples.DataMissing, match="51 rows by gpt2-xl for imdb are needed, there are 50"):
+    with pytest.raises(examples.DataMissing, match=r"train\.jsonl: 51 rows are needed, there are 50; add rows"):
         sources.load(replace(pool, start=30, rows=21), str(folder))
 
 
@@ -404,6 +404,30 @@ def test_methods_trust_right_labels_more_than_flipped_ones(by: str) -> None:
         assert 0 < scores[known].min() < scores[known].max() < 1
     else:
         assert roc_auc_score(right, scores[known]) > 0.9
+
+
+def test_each_score_is_its_method_s_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy = with_noise(keyword_examples(60), uniform_noise(0.2, 2), seed=0)
+    tam = TamConfig("lstm", embedding=8, hidden=8, lr=1e-2, epochs=2, batch_size=8)
+
+    def given_label(model: torch.nn.Module, data: Samples) -> np.ndarray:
+        chosen: np.ndarray = predict(model, data).softmax(-1)[torch.arange(60), data.labels].numpy()
+        return chosen
+
+    fitted, cotaught, followed = (tam.prepare(noisy, seed=1) for _ in range(3))
+    fit(fitted.model, fitted.data, seed=1, **tam.training)
+    coteaching.train_tam(cotaught, noisy, tam=tam, seed=1)
+    mean = confidence.cartography(followed.model, followed.data, seed=1, **tam.training).confidence
+    known = np.linspace(0, 1, 54, dtype=np.float32)  # what Meta-Weight-Net says of the rows that are not its meta set
+    monkeypatch.setattr(meta_weight_net, "train", lambda *_, **__: ([], known))
+    expected = {
+        "fit": given_label(fitted.model, fitted.data),
+        "coteaching": given_label(cotaught.model, cotaught.data),
+        "confidence": mean,
+        "meta_weight_net": np.r_[known, np.full(6, np.nan)],
+    }
+    for by, values in expected.items():
+        np.testing.assert_array_equal(SCORES[by](noisy, tam=tam, seed=1), values, err_msg=by)
 
 
 @pytest.mark.parametrize("by", sorted(set(SCORES) - {"cleanlab", "meta_weight_net"}))  # its weights precede a step

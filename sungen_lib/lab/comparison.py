@@ -61,7 +61,7 @@ def _numbers(lines: Iterable[dict[str, str]]) -> dict[tuple[str, str], tuple[flo
 
 
 def _lines(table: Path) -> list[dict[str, str]]:
-    """Of the table's CSV; none without one."""
+    """The rows of the table's CSV; none if there is no such file."""
     path = table.with_name(f"{table.name}.csv")
     if not path.exists():
         return []

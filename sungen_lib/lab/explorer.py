@@ -163,7 +163,7 @@ class _Marks:
 
     def show(self, rows: np.ndarray) -> None:
         """The buttons of another page."""
-        self.rows = []  # what is set below is nobody's press
+        self.rows = []  # values set below are not clicks
         for button, row in zip(self.buttons, rows.tolist(), strict=False):
             button.description, button.value = f"mark {self.idx[row]}", row in self.marked
         for number, button in enumerate(self.buttons):

@@ -163,7 +163,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """In the layout nbformat gives notebooks."""
+    """Write JSON in the layout that nbformat gives notebooks."""
     from sungen_lib.storage import (
         write_text,  # not at the top: the command line is checked before anything is installed
     )

@@ -56,7 +56,8 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
         return _some(everything, spec.rows)
     needed = spec.start + spec.rows
     if len(everything) < needed:
-        raise DataMissing(f"{needed:,} rows by {spec.plm} for {spec.task} are needed, there are {len(everything):,}")
+        where = data_folder.locate(data_dir, spec.task, source, split)
+        raise DataMissing(f"{where}: {needed:,} rows are needed, there are {len(everything):,}; add rows")
     return _some(everything, spec.rows, start=spec.start)
 
 

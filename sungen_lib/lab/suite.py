@@ -181,7 +181,7 @@ def verdicts(out: Path, notebook: Path) -> str:
 
 
 def _source_hash(notebook: Path) -> str:
-    """Of the cells as written: outputs, counts and metadata may change without anything to run again."""
+    """A hash of the cells as written: outputs, counts and metadata may change without anything to run again."""
     cells = read_json(notebook).get("cells", [])
     return _hash(json.dumps([cell["cell_type"], "".join(cell["source"])]).encode() for cell in cells)
 
@@ -192,12 +192,12 @@ def _package_hash() -> str:
 
 
 def _libraries_hash() -> str:
-    """Of all that is installed: a folder's name has the package and its version, and reading names is quick."""
+    """A hash of all that is installed: a folder's name has the package and its version, and reading names is quick."""
     return _hash(sorted(path.name.encode() for folder in sys.path for path in Path(folder).glob("*.dist-info")))
 
 
 def _folder_hash(folder: Path | None) -> str | None:
-    """Of names, sizes and times only: a folder of data or of a model may be large."""
+    """A hash of names, sizes and times only: a folder of data or of a model may be large."""
     if folder is None:
         return None
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -206,7 +206,7 @@ def _folder_hash(folder: Path | None) -> str | None:
 
 
 def _output_hashes(out: Path, notebook: Path) -> dict[str, str]:
-    """Of what the notebook has written; for the scoreboard, of the results it reads and the page made from them."""
+    """Hashes of what the notebook has written; for the scoreboard, of the results it reads and the page it makes."""
     name = stem(notebook.stem)
     folder = name if out.name == "embedded" else f"{name}-{out.name}"  # your_data's results have one of their own
     found = [*out.glob(f"{name}.*"), *(out.parent / folder).glob("*")]
@@ -216,7 +216,7 @@ def _output_hashes(out: Path, notebook: Path) -> dict[str, str]:
 
 
 def _record_hashes(out: Path, notebook: Path, store: Path) -> dict[str, str | None]:
-    """Of the records the notebook says its output came from; None for one that is not there."""
+    """Hashes of the records that the notebook says its output came from; None for one that is not there."""
     records = read_json(out / f"{stem(notebook.stem)}.json").get("records", [])
     files = {record: store / record[:2] / record / "record.json" for record in records}
     return {record: _hash([path.read_bytes()]) if path.exists() else None for record, path in files.items()}

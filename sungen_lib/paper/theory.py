@@ -1,4 +1,4 @@
-"""The paper's theory (Section 4; Appendices A.2 to A.4, B) on cases small enough to be exact: everything is enumerated.
+"""The paper's theory (Section 4; Appendices A.2 to A.4 and B) on cases small enough to be exact: all is enumerated.
 
 A world has n inputs and K classes. Its clean distribution is ``joint``: (n, K), the probability of (input, label).
 A ``transition`` gives the label noise: entry [i, j], or [x, i, j], is the probability that label i becomes j (at input

@@ -42,7 +42,8 @@ class Task:
 
     ``labels`` are the label names in index order; ``label_words`` what stands for them in a prompt, same order.
     ``context_prompt`` is the first generation stage (``None`` where the paper has one stage only) and
-    ``synthetic_from`` the task whose synthetic set this one uses (Section 5.1: one prompt for all movie reviews).
+    ``synthetic_from`` the task whose synthetic set this one uses (Table 10 has one prompt for all movie reviews; that
+    they share the texts is ours).
     ``gold_train`` and ``gold_test`` are the paper's numbers of rows (Table 1; DBpedia's test set is a sample of
     5,000, Appendix F.1; GLUE tasks are tested on the validation split). ``files`` are a user task's gold splits, as
     (split, JSONL file). ``gold_as_in_paper``: whether the hub's set is the paper's.
