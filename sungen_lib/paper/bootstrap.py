@@ -65,11 +65,12 @@ def resample(rows: Sequence[Array], *, paired: bool, rng: np.random.Generator, o
     texts share their models as well.
     """
     seeds = len(rows[0])
-    weights = seed_weights(seeds, rng) if of_seeds is None else of_seeds
     if not paired:
-        return np.hstack([resample([row], paired=True, rng=rng, of_seeds=weights) for row in rows])
+        together = seed_weights(seeds, rng) if of_seeds is None else of_seeds
+        return np.hstack([resample([row], paired=True, rng=rng, of_seeds=together) for row in rows])
     of_items = _resample_items(np.stack([row.sum(axis=0) for row in rows]), rng) / seeds
     means = np.stack([row.mean(axis=1) for row in rows], axis=1)
+    weights = seed_weights(seeds, rng) if of_seeds is None else of_seeds
     resampled: Array = 100.0 * (of_items + (weights - 1 / seeds) @ means)
     return resampled
 
