@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -79,7 +81,16 @@ def test_an_instruction_tuned_plm_is_prompted_in_a_chat(
     turns = "{% for m in messages %}superb {{ m.content }} {% endfor %}"
     monkeypatch.setattr(tiny_tokenizer, "chat_template", turns + "{% if add_generation_prompt %}awful {% endif %}")
     expected = one_by_one(data, task, tiny_plm, tiny_tokenizer, f"superb {INSTRUCTION} awful ")
+    found: list[torch.Tensor] = []
+
+    def spy(*arguments: Any, **options: Any) -> torch.Tensor:
+        found.append(mean_losses(*arguments, **options))
+        return found[-1]
+
+    monkeypatch.setattr(prompting, "mean_losses", spy)
     predicted = predict(tasks.get(task), data, model=tiny_plm, tokenizer=tiny_tokenizer, batch_size=7)
+    gaps = np.abs(found[0].numpy()[:, None] - expected.ravel())  # equal texts have one loss
+    assert max(gaps.min(axis=0).max(), gaps.min(axis=1).max()) < 1e-4
     np.testing.assert_array_equal(predicted, np.round(expected, 5).argmin(1))
     assert (predicted != alone).sum() > 0
 
