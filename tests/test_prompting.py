@@ -68,7 +68,7 @@ def test_batches_equal_one_by_one(
 
 
 @pytest.mark.parametrize(("task", "pairs"), [("imdb", False), ("qnli", True)])
-def test_an_instruction_tuned_plm_is_prompted_in_a_chat(
+def test_an_instruction_tuned_plm_can_be_prompted_in_a_chat(
     task: str,
     pairs: bool,
     tiny_plm: GPT2LMHeadModel,
@@ -80,6 +80,7 @@ def test_an_instruction_tuned_plm_is_prompted_in_a_chat(
     alone = predict(tasks.get(task), data, model=tiny_plm, tokenizer=tiny_tokenizer)
     turns = "{% for m in messages %}superb {{ m.content }} {% endfor %}"
     monkeypatch.setattr(tiny_tokenizer, "chat_template", turns + "{% if add_generation_prompt %}awful {% endif %}")
+    np.testing.assert_array_equal(predict(tasks.get(task), data, model=tiny_plm, tokenizer=tiny_tokenizer), alone)
     expected = one_by_one(data, task, tiny_plm, tiny_tokenizer, f"superb {INSTRUCTION} awful ")
     found: list[torch.Tensor] = []
 
@@ -88,7 +89,7 @@ def test_an_instruction_tuned_plm_is_prompted_in_a_chat(
         return found[-1]
 
     monkeypatch.setattr(prompting, "mean_losses", spy)
-    predicted = predict(tasks.get(task), data, model=tiny_plm, tokenizer=tiny_tokenizer, batch_size=7)
+    predicted = predict(tasks.get(task), data, model=tiny_plm, tokenizer=tiny_tokenizer, in_chat=True, batch_size=7)
     gaps = np.abs(found[0].numpy()[:, None] - expected.ravel())  # equal texts have one loss
     assert max(gaps.min(axis=0).max(), gaps.min(axis=1).max()) < 1e-4
     np.testing.assert_array_equal(predicted, np.round(expected, 5).argmin(1))

@@ -68,7 +68,7 @@ class Experiment:
         given = parameters.checked(namespace, extras)
         profile = profiles.get(given.profile)
         if given.plm is not None:
-            profile = replace(profile, plm=given.plm)
+            profile = replace(profile, plm=given.plm, chat=False)
         if given.encoder is not None:
             profile = replace(profile, distilbert=replace(profile.distilbert, path=given.encoder))
         return cls(

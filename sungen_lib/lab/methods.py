@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sungen_lib.lab.profiles import Profile
-from sungen_lib.lab.specs import LINEAR_MODEL, REVISIONS, Gold, Run, Synthetic, Weights
+from sungen_lib.lab.specs import LINEAR_MODEL, Gold, Run, Synthetic, Weights
 from sungen_lib.lab.task_data import TaskData
 from sungen_lib.texts.examples import DataMissing
 from sungen_lib.texts.served import is_address
@@ -99,14 +99,13 @@ class Methods:
         """What a user would try first, without a TAM, on the whole pool; ``name`` is a key of ``LINEAR``."""
         return replace(self.zerogen(task, "lstm", seed), method="linear", tam=None, budget=None, **LINEAR[name])
 
-    def prompting(self, task: str) -> Run:
-        """The PLM's zero-shot predictions."""
+    def prompting(self, task: str, *, in_chat: bool = False) -> Run:
+        """The PLM's zero-shot predictions; ``in_chat`` of an instruction-tuned one, which also writes in a chat."""
         if self.profile.source == "folder":
             raise DataMissing("the data folder holds texts, not the PLM")
         if is_address(self.profile.plm):
             raise DataMissing("the server writes texts; prompting needs the PLM's probabilities")
-        test, revision = self.data.gold(task, "test"), REVISIONS["prompting"]
-        return Run("prompting", test, self.device, plm=self.data.plm, revision=revision)
+        return Run("prompting", self.data.gold(task, "test"), self.device, plm=self.data.plm, in_chat=in_chat)
 
     def _run(self, method: str, task: str, tam: str, seed: int, **what: Any) -> Run:
         return Run(method, self.data.gold(task, "test"), self.device, tam=self.profile.tam(tam), seed=seed, **what)

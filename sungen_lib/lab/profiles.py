@@ -24,11 +24,12 @@ PAPER_SAMPLING = Sampling(batch_size=512, refill=384)  # some 25 GB with GPT2-XL
 class Profile:
     """Sizes and sources of one scale.
 
-    ``source``: where data come from: "embedded", "folder" or "hub". ``plm``: who wrote the synthetic texts.
-    ``pool``, ``pair_pool``: rows that weights are learned on, in tasks over one text and over two; ``budget``: rows of
-    the ZeroGen and SunGen training sets, drawn from the pool, or ``None`` for all of it, weighted; ``budgets``: those
-    of Table 4. ``gold_train``, ``gold_test``: the most gold rows used (``None``: all). ``outer_size``: rows of the
-    outer set, at most half the pool. ``outer_lr``: if several, the synthetic outer loss picks one (Appendix F.2).
+    ``source``: where data come from: "embedded", "folder" or "hub". ``plm``: who wrote the synthetic texts;
+    ``chat``: whether it is instruction-tuned. ``pool``, ``pair_pool``: rows that weights are learned on, in tasks over
+    one text and over two; ``budget``: rows of the ZeroGen and SunGen training sets, drawn from the pool, or ``None``
+    for all of it, weighted; ``budgets``: those of Table 4. ``gold_train``, ``gold_test``: the most gold rows used
+    (``None``: all). ``outer_size``: rows of the outer set, at most half the pool. ``outer_lr``: if several, the
+    synthetic outer loss picks one (Appendix F.2).
     """
 
     name: str
@@ -51,6 +52,7 @@ class Profile:
     snapshots: tuple[int, ...] = (0, 5, 10, 50)
     bag: TamConfig = BAG
     frozen: TamConfig = FROZEN
+    chat: bool = False
 
     @property
     def demo(self) -> bool:
@@ -183,6 +185,7 @@ PROFILES = {
         sampling=LAPTOP_SAMPLING,
         snapshots=(0, 5, 10, 20),
         frozen=_longer(FROZEN),
+        chat=True,
     ),
     "small": SMALL,
     # IMDb alone, four sets of texts by three PLMs, GPT2-XL among them: 45,000 rows of 45,403, so that shares are round

@@ -124,7 +124,8 @@ def page(*folders: str | Path, out: Path) -> str:
     return f"""# The paper's claims about its tables, and what became of them here
 
 Written by `notebooks/scoreboard.ipynb`, which explains the verdicts. Numbers are differences, in the unit of the table.
-Signs, one per seed: `+` the seed alone supports the claim, `-` goes against it, `0` is level, `x` diverged. Where a row names MiniLM the published difference is the LSTM's.
+Signs, one per seed: `+` the seed alone supports the claim, `-` goes against it, `0` is level, `x` diverged.
+Where a row names MiniLM the published difference is the LSTM's.
 Of several profiles that test a claim the largest is shown; each profile's own tables have all of its claims.
 
 ## On real text

@@ -16,7 +16,7 @@ from sungen_lib.texts import plms
 from sungen_lib.texts.writer import Sampling
 
 # Raise a stage's revision when its results change; a golden-value test for each stage fails if this was forgotten.
-REVISIONS = {"synthetic": 1, "weights": 1, "trust": 1, "run": 1, "prompting": 2}
+REVISIONS = {"synthetic": 1, "weights": 1, "trust": 1, "run": 1}
 LINEAR_MODEL = "TF-IDF + logistic regression"
 FOR_READERS = {"identity": None}  # a field that does not decide the result
 MODEL = {"identity": plms.identity}  # a field that names a model; the id depends on the model, not on where it is
@@ -100,7 +100,7 @@ class Trust:
 @dataclass(frozen=True)
 class Run:
     """One accuracy on ``test``: of a TAM, or of the linear model (no ``tam``), trained on rows of ``train``; or of a
-    PLM, prompted (``plm``).
+    PLM, prompted (``plm``), bare or ``in_chat``.
 
     ``method`` is for readers; the other fields decide the result. ``selection``: "first", "random" (a subset, by
     ``seed``), "bernoulli" (one drawn by ``weights``), "weighted", or a key of ``baselines.SELECTIONS``. ``training``:
@@ -124,6 +124,7 @@ class Run:
     seed: int = 0
     threads: int = 1
     revision: int = field(default_factory=lambda: REVISIONS["run"])
+    in_chat: bool = False
 
 
 Spec = Synthetic | Weights | Trust | Run

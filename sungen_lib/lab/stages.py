@@ -232,7 +232,8 @@ def _prompt(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
     assert spec.plm is not None
     model, tokenizer = _plm(spec.plm)
     test = load(spec.test, data_dir)
-    predictions = prompting.predict(tasks.get(spec.test.task), test, model=model, tokenizer=tokenizer)
+    task = tasks.get(spec.test.task)
+    predictions = prompting.predict(task, test, model=model, tokenizer=tokenizer, in_chat=spec.in_chat)
     correct = predictions == test.labels
     _save_correct(place, correct)
     return {"accuracy": float(correct.mean())}

@@ -1,8 +1,8 @@
 """PLM to zero-shot predictions (PROMPTING in the paper, Section 2.1).
 
 The whole prompted text is scored once for each label, and the label with the lowest mean LM loss wins. (In Table 10
-the label words stand before the text, so their own likelihood would not depend on it.) An instruction-tuned PLM is
-asked as it is when it writes, in a chat: Section 5.1 has the same prompts for both.
+the label words stand before the text, so their own likelihood would not depend on it.) An instruction-tuned PLM can be
+asked in a chat, as it is when it writes: what the chat begins with is not scored.
 """
 
 from __future__ import annotations
@@ -26,15 +26,19 @@ BATCH_TOKENS = 8_192  # their float32 logits over 50,000 tokens take about 1.6 G
 
 
 def prompted_tokens(
-    task: Task, data: Examples, label: int, tokenizer: PreTrainedTokenizerBase, limit: int
+    task: Task, data: Examples, label: int, tokenizer: PreTrainedTokenizerBase, limit: int, *, in_chat: bool = False
 ) -> list[list[int]]:
     """Token indices of each prompted text; texts are cut so that prompt and text fit ``limit`` tokens."""
     rows = []
     for i, text in enumerate(data.texts):
         context, body = ("", text) if data.pairs is None else (text, data.pairs[i])
         prompt = fill(task.prompting_prompt, label_words=task.label_words[label], context=context)
-        rows.append(prompt_tokens(prompt + body, tokenizer)[:limit])
+        rows.append(_tokens(prompt + body, tokenizer, in_chat)[:limit])
     return rows
+
+
+def _tokens(prompt: str, tokenizer: PreTrainedTokenizerBase, in_chat: bool) -> list[int]:
+    return prompt_tokens(prompt, tokenizer) if in_chat else list(tokenizer(prompt)["input_ids"])
 
 
 @torch.inference_mode()
@@ -133,11 +137,12 @@ def predict(
     *,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
+    in_chat: bool = False,
     batch_size: int = 64,
 ) -> np.ndarray:
-    """(N,) int64 predicted labels; the labels in ``data`` are not read."""
+    """(N,) int64 predicted labels; the labels in ``data`` are not read. ``in_chat``: through the chat template."""
     limit = int(model.config.max_position_embeddings)
-    by_label = [prompted_tokens(task, data, label, tokenizer, limit) for label in range(task.classes)]
+    by_label = [prompted_tokens(task, data, k, tokenizer, limit, in_chat=in_chat) for k in range(task.classes)]
     if task.pair:  # the labels of one sample share its first text; all samples of one label share its prompt
         shared = [_common(rows) for rows in zip(*by_label, strict=True)] * task.classes
     else:
@@ -145,7 +150,7 @@ def predict(
     rows = [tuple(row) for rows in by_label for row in rows]
     once = dict(zip(rows, shared, strict=True))  # equal rows get one loss, and a tie goes to the first label
     different, lengths = list(map(list, once)), list(once.values())
-    given = max(1, len(prompt_tokens("", tokenizer)))  # what a chat begins with is not scored
+    given = max(1, len(_tokens("", tokenizer, in_chat)))
     losses = mean_losses(model, different, given=given, shared=lengths, batch_size=batch_size)
     number = {row: i for i, row in enumerate(once)}
     return losses[[number[row] for row in rows]].view(task.classes, -1).argmin(0).numpy()
