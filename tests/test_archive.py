@@ -128,7 +128,7 @@ def test_junk_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / archive.NAME).write_bytes(b"junk")
     assert command_line.main(["unpack", str(tmp_path)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("sungen_lib unpack: ") and "cannot be read" in error and error.count("\n") == 1
+    assert error.startswith("sungen unpack: ") and "cannot be read" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["laptop", "small", "medium", "embedded"])
