@@ -67,8 +67,15 @@ def warn_if_at_chance(predictions: np.ndarray, labels: np.ndarray) -> None:
         )
 
 
-def warn_if_apart(weights: np.ndarray, labels: np.ndarray, *, remedy: str) -> None:
-    """At the end: warn if the weights, (N,), mostly tell the labels apart. ``remedy``: what may help."""
+def remedies(*, balanced: bool, centred: bool) -> str:
+    """Advice against weights that follow the class; it names the settings for that which are off."""
+    known = {"balanced=True": balanced, "centred=True (--centred)": centred}
+    off = [remedy for remedy, on in known.items() if not on]
+    return "raise inner_epochs" + (f", or set {' or '.join(off)}" if off else "")
+
+
+def warn_if_apart(weights: np.ndarray, labels: np.ndarray, *, balanced: bool = False, centred: bool = False) -> None:
+    """At the end: warn if the weights, (N,), learned with these settings, mostly tell the labels apart."""
     weights = np.asarray(weights, dtype=np.float64)
     spread = float(((weights - weights.mean()) ** 2).sum())
     means = np.array([weights[labels == label].mean() for label in np.unique(labels)])
@@ -78,6 +85,6 @@ def warn_if_apart(weights: np.ndarray, labels: np.ndarray, *, remedy: str) -> No
         warnings.warn(
             f"the weights say little beyond which label a text has ({between:.0%} of their variance is between labels, "
             f"whose mean weights run from {means.min():.2f} to {means.max():.2f}): compare a classifier with and "
-            f"without them, or {remedy}",
+            f"without them, or {remedies(balanced=balanced, centred=centred)}",
             stacklevel=3,
         )

@@ -21,7 +21,7 @@ from sungen_lib import choice, show
 from sungen_lib.derivative import default_method
 from sungen_lib.encode import Samples
 from sungen_lib.models import TamConfig
-from sungen_lib.reweight import Bilevel, Iteration, OuterSets, State, iterations, remedies
+from sungen_lib.reweight import Bilevel, Iteration, OuterSets, State, iterations
 from sungen_lib.seeds import derived_seed
 from sungen_lib.storage import SEAL, Damaged, atomic_path
 from sungen_lib.texts.examples import Examples, numbered_as, two_classes
@@ -85,14 +85,13 @@ def learn_weights(
     _check(texts, tam, seed, settings)
     if outer_set is not None:
         outer_set = numbered_as(texts, outer_set, "outer_set")
-    fitting: dict[str, Any] = {}
-    if tam is None:
-        tam, fitting = choice.fitting(texts)
+    tam, fitting = choice.fitting(texts) if tam is None else (tam, {})
     bilevel = Bilevel(**tam.inner | fitting | settings)
     tams, train_set, tokenizer = _prepared(tam, texts, initialisations, seed=seed, device=device)
     outer = None if outer_set is None else tam.encode(outer_set, tokenizer, device=device)
     saved = _Saved(checkpoint, State(train_set), snapshots)
-    saved.resume(tam, bilevel, train_set, outer, tams, seed)
+    if checkpoint is not None:
+        saved.resume(_identity(tam, bilevel, train_set, outer, tams, seed), bilevel.iterations)
     before = Trainer.steps
 
     def doing() -> str:
@@ -107,7 +106,7 @@ def learn_weights(
                 _warn_if_at_chance(tams[0], train_set, seed)
             bar.update()
     learned = saved.learned()
-    choice.warn_if_apart(learned.weights, texts.labels, remedy=remedies(bilevel))
+    choice.warn_if_apart(learned.weights, texts.labels, balanced=bilevel.balanced, centred=bilevel.centred)
     return learned
 
 
@@ -178,30 +177,18 @@ class _Saved:
         self.identity: dict[str, object] = {}
         self.time = time.perf_counter()
 
-    def resume(
-        self,
-        tam: TamConfig,
-        bilevel: Bilevel,
-        train_set: Samples,
-        outer_set: Samples | None,
-        tams: Sequence[nn.Module],
-        seed: int,
-    ) -> None:
+    def resume(self, identity: dict[str, object], iterations: int) -> None:
         """Resume from the checkpoint if there is one; raise ``ValueError`` if it belongs to another run."""
-        if self.path is None:
-            return
-        self.identity = _identity(tam, bilevel, train_set, outer_set, tams, seed)
+        assert self.path is not None
+        self.identity = identity
         if not self.path.exists():
             return
         about, tensors = _read_checkpoint(self.path)
-        if about["identity"] != self.identity:
+        if about["identity"] != identity:
             other = about["identity"]
-            raise ValueError(
-                f"{self.path} belongs to another run: {other}, not {self.identity}; remove it or name another"
-            )
-        if len(about["history"]) > bilevel.iterations:
-            asked = f"{bilevel.iterations} were asked for"
-            raise ValueError(f"{self.path} holds {len(about['history'])} iterations, {asked}")
+            raise ValueError(f"{self.path} belongs to another run: {other}, not {identity}; remove it or name another")
+        if len(about["history"]) > iterations:
+            raise ValueError(f"{self.path} holds {len(about['history'])} iterations, {iterations} were asked for")
         for name in ("scores", "first", "second"):
             getattr(self.state, name).copy_(tensors[name])
         self.state.eps, self.state.inexact = about["eps"], about["inexact"]
@@ -244,8 +231,8 @@ def _identity(
     plain = ("outer_lr", "inner_epochs", "inner_lr", "batch_size", "precision", "guard_every")
     identity: dict[str, object] = {"seed": seed, **{name: getattr(bilevel, name) for name in plain}}
     identity["method"] = bilevel.method or default_method(tams[0])
-    # Options beyond the paper are named only if used, so that older checkpoints can still be resumed. So are the two
-    # fields of a TAM that its parameters, which are in the digest, do not show.
+    # Options beyond the paper are named only if used, so that older checkpoints can still be resumed. The two fields of
+    # a TAM that its parameters, which are in the digest, do not show came later: without them a checkpoint is refused.
     hidden = {name: getattr(tam, name) for name in ("dropout", "heads")}
     identity |= {name: value for name, value in hidden.items() if value != getattr(TamConfig, name)}
     if bilevel.outer_draw != "once":

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sungen_lib.choice import remedies
 from sungen_lib.derivative import checked_method, default_method, meta_gradient
 from sungen_lib.encode import Samples
 from sungen_lib.losses import Loss, reverse_cross_entropy
@@ -185,10 +186,8 @@ class State:
         if not bool(torch.isfinite(gradient).all()):
             raise Diverged(f"the meta-gradient is not finite in iteration {number}")
         if not bool(gradient.any()):
-            raise Diverged(
-                f"the meta-gradient is 0 for every sample in iteration {number}: no weight changes the outer loss any "
-                "more, perhaps because the TAM fits the outer set perfectly. Use more texts, or fewer iterations"
-            )
+            why = "no weight changes the outer loss any more; use more texts, or fewer iterations"
+            raise Diverged(f"the meta-gradient is 0 for every sample in iteration {number}: {why}")
         if number == 1:
             self.eps = 1e-8 * float(gradient.square().mean().sqrt())
         self.first.lerp_(gradient, 1 - 0.9)
@@ -285,13 +284,6 @@ def _without_class_means(gradient: Tensor, data: Samples) -> Tensor:
     return gradient - _class_means(gradient, data)[data.labels]
 
 
-def remedies(settings: Bilevel) -> str:
-    """What may help against weights that go by class: of the settings for it those that are off."""
-    known = {"balanced=True": settings.balanced, "centred=True (--centred)": settings.centred}
-    off = [remedy for remedy, on in known.items() if not on]
-    return "raise inner_epochs" + (f", or set {' or '.join(off)}" if off else "")
-
-
 def _refuse_collapse(weights: Tensor, data: Samples, number: int, settings: Bilevel) -> None:
     """Raise ``Diverged`` if the weights leave nothing to learn from: an outcome to report, not to train on."""
     if float(weights.mean()) < COLLAPSE:
@@ -301,7 +293,8 @@ def _refuse_collapse(weights: Tensor, data: Samples, number: int, settings: Bile
         raise Diverged(f"all weights are equal after iteration {number}")
     means = _class_means(weights, data)[data.labels.unique()]
     if len(means) > 1 and int((means > ONE_CLASS * means.max()).sum()) == 1:
+        remedy = remedies(balanced=settings.balanced, centred=settings.centred)
         raise Diverged(
             f"only one class has weights left after iteration {number}: every other class has a mean weight below "
-            f"{ONE_CLASS:.0%} of it; {remedies(settings)}"
+            f"{ONE_CLASS:.0%} of it; {remedy}"
         )

@@ -228,7 +228,7 @@ def test_the_check_does_not_change_the_weights(stored: Path, monkeypatch: pytest
 def apart(weights: Any, labels: Any) -> bool:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        choice.warn_if_apart(np.asarray(weights, dtype=np.float32), np.asarray(labels), remedy="balanced")
+        choice.warn_if_apart(np.asarray(weights, dtype=np.float32), np.asarray(labels))
     assert all("\n" not in str(warning.message) for warning in caught)
     return bool(caught)
 

@@ -196,7 +196,7 @@ def test_labels_are_a_list_of_different_names(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind_says_what_it_was_taken_for(tmp_path: Path) -> None:
     (tmp_path / "mine.tsv").write_text("text\tlabel\nfine\ta\n")
-    with pytest.raises(DataError, match=r"mine\.tsv:1: not a JSON object .*, or give a file .* \.csv\.gz, \.parquet$"):
+    with pytest.raises(DataError, match=r"mine\.tsv:1: not a JSON object .* \(read as JSONL; .* \.parquet\)$"):
         files.read(tmp_path / "mine.tsv")
     (tmp_path / "mine.csv").write_text("text;label\nfine;a\n")
     with pytest.raises(DataError, match="no column 'label' among 'text;label'; columns are separated by commas"):

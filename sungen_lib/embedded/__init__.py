@@ -2,7 +2,7 @@
 
 Everything here is for demonstration, never evidence: it lets every table and figure be made without a network.
 
-    gold(task, split, rows, seed=0)   clean examples, the oracle's label for each
+    gold(task, split, rows)           clean examples, the oracle's label for each
     judge(task, examples)             what each text really says, -1 where it is off-topic
     corpus(rows, seed)                the PLM's training text, which disobeys its prompts at NOISY_Y and UNRELATED_X
     load_plm()                        the shipped PLM and its tokenizer

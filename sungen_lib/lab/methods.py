@@ -100,7 +100,7 @@ class Methods:
         return replace(self.zerogen(task, "lstm", seed), method="linear", tam=None, budget=None, **LINEAR[name])
 
     def prompting(self, task: str, *, in_chat: bool = False) -> Run:
-        """The PLM's zero-shot predictions; ``in_chat`` of an instruction-tuned one, which also writes in a chat."""
+        """The PLM's zero-shot predictions; ``in_chat``: through the chat template it also writes in."""
         if self.profile.source == "folder":
             raise DataMissing("the data folder holds texts, not the PLM")
         if is_address(self.profile.plm):

@@ -134,7 +134,7 @@ def _check(
 
 def _flattered(claim: Claim, grid: Sequence[Sequence[Cell]], diverged: Sequence[int | None], verdict: str) -> bool:
     """Whether a row in whose favour ``verdict`` speaks diverged in one of the common seeds ``diverged``: leaving such
-    seeds out of the mean flatters it."""
+    seeds out of the mean flatters it. In a claim about one row it is that row, whatever the verdict."""
     above, below = slice(len(claim.above)), slice(len(claim.above), None)
     sides = {("above", "holds"): above, ("above", "fails"): below, ("below", "holds"): below, ("below", "fails"): above}
     side = sides.get((claim.direction, verdict), slice(None)) if claim.below else slice(None)

@@ -82,7 +82,8 @@ def _rows_of_unknown(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         yield from jsonl.jsonl_rows(path)
     except DataError as error:
-        raise DataError(f"{error}, or give a file whose name ends in one of {', '.join(SUFFIXES)}") from None
+        otherwise = f"to have it read otherwise, give a file whose name ends in one of {', '.join(SUFFIXES)}"
+        raise DataError(f"{error} (read as JSONL; {otherwise})") from None
 
 
 def _csv_rows(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[int, Row]]:

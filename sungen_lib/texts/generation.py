@@ -3,7 +3,7 @@
 A prompt states the label and opens a quotation mark; what the PLM writes up to the closing mark is the text. Tasks
 with a context (a movie, restaurant or product name, the first text of a pair) take it from a list or have the PLM
 write it first (Table 10, Appendix F.3). A text is kept if it was closed in time, holds no slot marker such as ``<C>``
-and was not written before; classes are balanced by count. The paper says nothing of lengths, rejection and balance.
+and was not written before; classes are balanced by count. The paper does not mention lengths, rejection or balance.
 """
 
 from __future__ import annotations

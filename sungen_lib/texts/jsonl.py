@@ -81,7 +81,9 @@ def text_field(path: Path, number: int, row: Mapping[str, Any], field: str) -> s
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
         has = f"the row has {', '.join(map(repr, row)) or 'no fields'}"
-        got = f"{value!r}; {'fill it in or remove the row' if field in row else has}"
+        empty = value is None or isinstance(value, str)
+        remedy = "fill it in or remove the row" if empty else "write a text, in quotation marks"
+        got = f"{repr(value)[:60]}; {remedy if field in row else has}"
         raise DataError(f"{path}:{number}: field {field!r} must be a non-empty string, got {got}"[:300])
     try:
         value.encode()
