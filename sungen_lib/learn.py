@@ -120,8 +120,9 @@ def _check(texts: object, tam: object, seed: int, settings: dict[str, Any]) -> N
     if seed < 0:
         raise ValueError(f"seed must be a whole number from 0 on, got {seed}")
     known = [field.name for field in fields(Bilevel)]
-    for name in settings.keys() - known:
-        raise TypeError(f"learn_weights has no setting {name!r}; known: {', '.join(known)}")
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise TypeError(f"learn_weights has no setting {unknown[0]!r}; known: {', '.join(known)}")
     if not len(texts):
         raise ValueError("there are no texts to learn weights of")
     two_classes(texts, "texts")

@@ -49,15 +49,14 @@ def load(spec: Data, data_dir: str | None = None) -> Examples:
     source = data_folder.GOLD if isinstance(spec, Gold) else spec.plm
     split = spec.split if isinstance(spec, Gold) else "train"
     everything = data_folder.load(data_dir, spec.task, source, split)
+    path = data_folder.locate(data_dir, spec.task, source, split)
     if not from_hub:
-        path = data_folder.locate(data_dir, spec.task, source, split)
         _refuse_changed(spec, folder_fingerprint(data_dir, spec.task, source, split), path)
     if isinstance(spec, Gold):
         return _some(everything, spec.rows)
     needed = spec.start + spec.rows
     if len(everything) < needed:
-        where = data_folder.locate(data_dir, spec.task, source, split)
-        raise DataMissing(f"{where}: {needed:,} rows are needed, there are {len(everything):,}; add rows")
+        raise DataMissing(f"{path}: {needed:,} rows are needed, there are {len(everything):,}; add rows")
     return _some(everything, spec.rows, start=spec.start)
 
 

@@ -33,12 +33,8 @@ def prompted_tokens(
     for i, text in enumerate(data.texts):
         context, body = ("", text) if data.pairs is None else (text, data.pairs[i])
         prompt = fill(task.prompting_prompt, label_words=task.label_words[label], context=context)
-        rows.append(_tokens(prompt + body, tokenizer, in_chat)[:limit])
+        rows.append(prompt_tokens(prompt + body, tokenizer, in_chat=in_chat)[:limit])
     return rows
-
-
-def _tokens(prompt: str, tokenizer: PreTrainedTokenizerBase, in_chat: bool) -> list[int]:
-    return prompt_tokens(prompt, tokenizer) if in_chat else list(tokenizer(prompt)["input_ids"])
 
 
 @torch.inference_mode()
@@ -150,7 +146,7 @@ def predict(
     rows = [tuple(row) for rows in by_label for row in rows]
     once = dict(zip(rows, shared, strict=True))  # equal rows get one loss, and a tie goes to the first label
     different, lengths = list(map(list, once)), list(once.values())
-    given = max(1, len(_tokens("", tokenizer, in_chat)))
+    given = max(1, len(prompt_tokens("", tokenizer, in_chat=in_chat)))
     losses = mean_losses(model, different, given=given, shared=lengths, batch_size=batch_size)
     number = {row: i for i, row in enumerate(once)}
     return losses[[number[row] for row in rows]].view(task.classes, -1).argmin(0).numpy()

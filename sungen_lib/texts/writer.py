@@ -209,9 +209,9 @@ class Writer:
         return tokens, mask
 
 
-def prompt_tokens(prompt: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Token indices of a prompt; for an instruction-tuned PLM it begins the answer to ``INSTRUCTION`` in a chat."""
-    if not tokenizer.chat_template:
+def prompt_tokens(prompt: str, tokenizer: PreTrainedTokenizerBase, *, in_chat: bool = True) -> list[int]:
+    """Token indices of a prompt; ``in_chat`` it begins an instruction-tuned PLM's answer to ``INSTRUCTION``."""
+    if not (in_chat and tokenizer.chat_template):
         return list(tokenizer(prompt)["input_ids"])
     messages = [{"role": "user", "content": INSTRUCTION}]
     chat = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
