@@ -62,6 +62,7 @@ def test_a_figure_is_shown_as_the_committed_picture(shown: Shown) -> None:
     evidence.show("figure01")
     (picture,) = (part for part in shown if isinstance(part, Image))
     assert picture.data == (notebooks.TABLES / "small" / "figure01.png").read_bytes()
+    assert "| SunGen, epoch 15 |" in text(shown) and "| Verdict |" in text(shown), "its numbers and claims, too"
 
 
 def test_a_notebook_without_a_result_says_so_in_a_sentence(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:

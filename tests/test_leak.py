@@ -79,7 +79,7 @@ def test_no_run_of_any_notebook_reads_a_test_set_before_it_is_trained(events: li
     for spec in found.values():
         for upstream in specs.upstream(spec):
             assert not read_too_early(upstream, events) and "test" not in events
-        # A curve is the test accuracy after each epoch: read between epochs, and only drawn.
+        # A curve is the test accuracy after each epoch: read between epochs, drawn and reported, used for nothing.
         between_epochs = isinstance(spec, Run) and spec.curve and spec.tam is not None and spec.tam.epochs > 1
         assert read_too_early(spec, events) == between_epochs, spec
         trained += "train" in events and "test" in events

@@ -491,7 +491,8 @@ def test_the_scoreboard_shows_every_claim_of_every_profile(tmp_path: Path) -> No
             "small": "holds (+4.20)",
         }
     ]
-    assert len(board) == 131
+    assert len(board) == 135
+    assert board[board.table == "figure01"].published.tolist() == ["none"] * 4
 
 
 WITHOUT = ("yelp", "amazon", "rotten_tomatoes")  # of these only yelp has a result at another profile
@@ -522,6 +523,18 @@ def test_the_scoreboard_leads_with_the_largest_real_profile(tmp_path: Path) -> N
     assert line["ours"] == "+12.00" and line["95 % interval"] == "none" and line["profile"] == "paper"
 
 
+def test_a_figure_without_numbers_of_the_paper_has_its_lines_too(tmp_path: Path) -> None:
+    claim = claim_of(ours=2.4, claim="zerogen-overfits", verdict="holds", paper=None)
+    for out, claims in {"committed": {"claims": [claim]}, "older": {}}.items():  # a picture alone has no claims
+        (tmp_path / out / "small").mkdir(parents=True)
+        (tmp_path / out / "small" / "figure01.json").write_text(json.dumps({"name": "figure01", **claims}))
+    folders = tmp_path / "committed", tmp_path / "older"
+    (line,) = scoreboard.evidence(*folders).to_dict("records")
+    assert (line["table"], line["published"], line["ours"], line["verdict"]) == ("figure01", "none", "+2.40", "holds")
+    assert scoreboard.counts(scoreboard.scoreboard(*folders))["on real text"]["holds"] == 1
+    assert "| [figure01](" in scoreboard.page(*folders, out=tmp_path)
+
+
 def test_a_claim_counts_once_on_real_text_and_what_is_not_run_says_why(tmp_path: Path) -> None:
     of_profile = {
         "embedded": [claim_of(ours=15.0)],
@@ -533,9 +546,9 @@ def test_a_claim_counts_once_on_real_text_and_what_is_not_run_says_why(tmp_path:
         (tmp_path / profile / "table02.json").write_text(json.dumps({"name": "table02", "claims": claims}))
     (tmp_path / "small" / "table02.csv").write_text("row,column,verdict\nZeroGen,amazon,not run: no amazon\n")
     real = scoreboard.counts(scoreboard.scoreboard(tmp_path))["on real text"]
-    assert real.to_dict() == {"holds": 1, "fails": 0, "undecided": 1, "diverged": 0, "not run": 129}
+    assert real.to_dict() == {"holds": 1, "fails": 0, "undecided": 1, "diverged": 0, "not run": 133}
     assert scoreboard.not_run(tmp_path).to_dict("records") == [
-        {"why": "no such table has been made", "claims": 127, "tables": ANY},
+        {"why": "no such result has been made", "claims": 131, "tables": ANY},
         {"why": "no amazon", "claims": 1, "tables": "table02"},
         {"why": "no ZeroGen", "claims": 1, "tables": "table02"},
     ]

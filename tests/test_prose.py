@@ -236,9 +236,7 @@ def test_the_findings_have_numbers() -> None:
 
 
 def test_the_scoreboard_counts_the_claims_by_their_seeds() -> None:
-    claims = [
-        claim for path in sorted(SMALL.glob("table*.json")) for claim in notebooks.read_json(path).get("claims", [])
-    ]
+    claims = [claim for path in sorted(SMALL.glob("*.json")) for claim in notebooks.read_json(path).get("claims", [])]
     signs = [set(claim["seeds"].split()) for claim in claims if claim["seeds"]]
     counts = [len(signs), signs.count({"+"}), signs.count({"-"})]
     counts.append(counts[0] - counts[1] - counts[2])

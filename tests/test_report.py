@@ -295,6 +295,14 @@ def test_claims_as_markdown() -> None:
     assert rows[3][3].strip() == "not run"
 
 
+def test_claims_about_a_figure_have_no_column_for_the_paper() -> None:
+    cells = [Cell(f"{name}, epoch 15", "imdb", "other", (1,), (72.0,)) for name in ("SunGen", "ZeroGen")]
+    rows = table_lines(tables.claims_markdown(verdicts.check("figure01", cells), profile="small"))
+    heads = ["Claim", "On", "Ours [95 % interval]", "Seeds", "Verdict", "Scale"]
+    assert [c.strip() for c in rows[0]] == heads and {len(row) for row in rows} == {6}
+    assert [c.strip() for c in rows[-1]][1:] == ["IMDb", "+0.00 [+0.00, +0.00]", "0", "undecided", "other"]
+
+
 def test_latex_escapes() -> None:
     assert tables.latex_escape(r"50% & $1 #2 a_b {c} ~^\ 1 ± 2 <>") == (
         r"50\% \& \$1 \#2 a\_b \{c\} \textasciitilde{}\textasciicircum{}\textbackslash{} 1 $\pm$ 2 $<$$>$"

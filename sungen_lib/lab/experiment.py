@@ -114,7 +114,7 @@ class Experiment:
         return sizes
 
     def evidence(self, name: str | None = None, *, why_none: str = "") -> None:
-        """Display the committed results on real text of this notebook, or of the table called ``name``.
+        """Display the committed results on real text of this notebook, or of the table or figure called ``name``.
 
         If there are none, one sentence says so; ``why_none`` is its reason.
         """

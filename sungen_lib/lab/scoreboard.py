@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -88,7 +89,7 @@ def not_run(*folders: str | Path) -> pd.DataFrame:
     for key in _published():
         lines = [(name, found[name][key]) for name in REAL if key in found.get(name, {})]
         if all(_verdict_text(line) == "not run" for _, line in lines):
-            why = _why(lines[0][1], cells(lines[0][0], key[0])) if lines else "no such table has been made"
+            why = _why(lines[0][1], cells(lines[0][0], key[0])) if lines else "no such result has been made"
             reasons.setdefault(why, []).append(key[0])
     rows = [(why, len(of), ", ".join(dict.fromkeys(of))) for why, of in reasons.items()]
     return pd.DataFrame(rows, columns=["why", "claims", "tables"])
@@ -121,11 +122,11 @@ def linked(lines: pd.DataFrame, folder: str | Path) -> str:
 def page(*folders: str | Path, out: Path) -> str:
     """``out``/README.md: the evidence on real text, how many claims have each verdict, and every claim."""
     board, real = scoreboard(*folders), evidence(*folders)
-    return f"""# The paper's claims about its tables, and what became of them here
+    return f"""# The paper's claims, and what became of them here
 
 Written by `notebooks/scoreboard.ipynb`, which explains the verdicts. Numbers are differences, in the unit of the table.
 Signs, one per seed: `+` the seed alone supports the claim, `-` goes against it, `0` is level, `x` diverged.
-Where a row names MiniLM the published difference is the LSTM's.
+Where a row names MiniLM the published difference is the LSTM's; it is `none` where the paper prints no numbers.
 Of several profiles that test a claim the largest is shown; each profile's own tables have all of its claims.
 
 ## On real text
@@ -144,11 +145,13 @@ machinery and no evidence about the paper.
 
 
 def _results(folders: tuple[str | Path, ...]) -> dict[str, Claims]:
+    tables_with_claims = dict.fromkeys(claim.table for claim in CLAIMS)
     found: dict[str, Claims] = {}
     for profile in SHOWN:
-        files = {path.name: path for out in folders for path in sorted((Path(out) / profile).glob("table*.json"))}
-        results = [json.loads(path.read_text(encoding="utf-8")) for path in files.values()]
-        claims = {(r["name"], c["claim"], c["column"]): c for r in results for c in r.get("claims", ())}
+        paths = [Path(out) / profile / f"{table}.json" for out in folders for table in tables_with_claims]
+        results = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+        latest = {result["name"]: result["claims"] for result in results if result.get("claims")}
+        claims = {(table, c["claim"], c["column"]): c for table, of_table in latest.items() for c in of_table}
         if claims:
             found[profile] = claims
     return found
@@ -167,7 +170,7 @@ def _about(key: tuple[str, str, str], line: Mapping[Any, Any]) -> dict[str, str]
 
 
 def _difference(value: float | None, paper: float) -> str:
-    return "none" if value is None else tables.difference(value, paper)
+    return tables.difference(math.nan if value is None else value, paper)
 
 
 def _verdict_text(claim: Mapping[str, Any] | None) -> str:

@@ -204,12 +204,18 @@ def show_claims(claims: pd.DataFrame, *, profile: str) -> Markdown:
 
 
 def difference(value: float, paper: float) -> str:
-    """A claim's difference, signed, to two decimals; to three where the paper's is Self-BLEU's, which is that small."""
+    """A claim's difference, signed, to two decimals; to three where the paper's is Self-BLEU's, which is that small.
+
+    "none" if it is NaN.
+    """
+    if math.isnan(value):
+        return "none"
     return f"{value:+.{3 if abs(paper) < 0.05 else 2}f}"
 
 
 def claims_markdown(claims: pd.DataFrame, *, profile: str) -> str:
-    """``verdicts.check``'s result as a Markdown table. At a demo profile the paper's differences are left out."""
+    """``verdicts.check``'s result as a Markdown table, without the paper's differences where the paper prints none
+    and at a demo profile."""
     _forbid_claims_of_scale(claims["scale"], profile)
     demo = profile in DEMO_PROFILES
     header = ["Claim", "On", "Paper", "Ours [95 % interval]", "Seeds", "Verdict", "Scale"]
@@ -220,8 +226,9 @@ def claims_markdown(claims: pd.DataFrame, *, profile: str) -> str:
         on = column_title(line["column"])
         body.append([line["text"], on, paper, found, line["seeds"], line["verdict"], line["scale"]])
     rule = ["---", "---", "---:", "---:", "---", "---", "---"]
-    if demo:
-        header, rule, *body = ([*line[:2], *line[3:-1]] for line in (header, rule, *body))
+    left_out = {"Paper": demo or claims["paper"].isna().all(), "Scale": demo}
+    kept = [n for n, name in enumerate(header) if not left_out.get(name)]
+    header, rule, *body = ([line[n] for n in kept] for line in (header, rule, *body))
     above = [f"{DEMO.capitalize()} (profile {profile}).", ""] if demo else []
     return "\n".join([*above, *_markdown_table(header, body, rule)]) + "\n"
 

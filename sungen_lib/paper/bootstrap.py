@@ -9,7 +9,7 @@ from scipy import special  # its ``stats`` takes a second to import
 
 from sungen_lib.paper.cells import Array, Cell, common_seeds
 
-RESAMPLES = 2_000
+RESAMPLES = 10_000
 BOOTSTRAP_SEED = 20_230_501
 _BLOCK = 4_000_000  # resample counts held at once: 32 MB
 

@@ -21,8 +21,8 @@ class Cell:
 
     ``seeds``: S distinct seeds; ``(None,)`` for a measurement without a seed (prompting), which then pairs with every
     seed of another cell. ``values``: S numbers, percent (Self-BLEU: in [0, 1]). ``correct``: (S, items) bool, or
-    ``None`` where a value is not a mean over items. ``diverged``: the seeds that diverged; their value is NaN and they
-    are left out of every mean, because divergence is an outcome and not an accuracy.
+    ``None`` where a value is not a mean over items or these are not known. ``diverged``: the seeds that diverged; their
+    value is NaN and they are left out of every mean, because divergence is an outcome and not an accuracy.
     """
 
     row: str

@@ -108,7 +108,7 @@ _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[float, ...]]]] = {
 
 
 def printed(table: str) -> dict[tuple[str, str], float]:
-    """The printed numbers of one table by (row, column), in the paper's order; empty for a table not in the paper."""
+    """The printed numbers of one table by (row, column), in the paper's order; empty for any other name."""
     columns, rows = _TABLES.get(table, ((), {}))
     return {(row, column): value for row, values in rows.items() for column, value in zip(columns, values, strict=True)}
 

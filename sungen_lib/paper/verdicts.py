@@ -12,7 +12,6 @@ import pandas as pd
 
 from sungen_lib.paper.bootstrap import (
     BOOTSTRAP_SEED,
-    RESAMPLES,
     interval,
     number_interval,
     resample_cells,
@@ -64,15 +63,15 @@ CHECK_COLUMNS = ("claim", "text", "column", "paper", "ours", "low", "high", "see
 def check(table: str, cells: Sequence[Cell], *, rows: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Check every claim on ``table`` against ``cells``; one line per statement, columns ``CHECK_COLUMNS``.
 
-    ``paper`` and ``ours`` are the claim's d, over the seeds common to all rows; ``low`` and ``high`` its 95 % interval
-    by a bootstrap over seeds and test items together (in an average, each task on its items, with the same seeds);
-    where a row has no items (Self-BLEU), over seeds alone. ``verdict``: ``holds`` if the interval lies on the claimed
-    side of the margin, ``fails`` if it lies on the other, else ``undecided``; also ``undecided`` with fewer than three
-    seeds, unless nothing in the rows is random, and instead of ``holds`` or ``fails`` where a row that this would
-    favour diverged in a seed common to all rows. ``not run: why`` if a row is missing, ``diverged`` if no common seed
-    finished. The claim about a number follows ``number_verdict``'s rule: paper scale only. ``seeds``: "+" for each seed
-    that alone supports the claim, "-" against, "0" neither, "x" diverged. ``scale`` is that of the cell farthest from
-    the paper.
+    ``paper`` and ``ours`` are the claim's d, over the seeds common to all rows (``paper`` is NaN for Figure 1, for
+    which the paper prints no numbers); ``low`` and ``high`` its 95 % interval by a bootstrap over seeds and test items
+    together (in an average, each task on its items, with the same seeds); where a row has no items (Self-BLEU, an early
+    epoch), over seeds alone. ``verdict``: ``holds`` if the interval lies on the claimed side of the margin, ``fails``
+    if it lies on the other, else ``undecided``; also ``undecided`` with fewer than three seeds, unless nothing in the
+    rows is random, and instead of ``holds`` or ``fails`` where a row that this would favour diverged in a seed common
+    to all rows. ``not run: why`` if a row is missing, ``diverged`` if no common seed finished. The claim about a number
+    follows ``number_verdict``'s rule: paper scale only. ``seeds``: "+" for each seed that alone supports the claim, "-"
+    against, "0" neither, "x" diverged. ``scale`` is that of the cell farthest from the paper.
 
     ``rows`` names, for a row of the paper, the row of ours that stands for it (Table 4 at other sizes: ``rows_at``).
     """
@@ -83,7 +82,7 @@ def check(table: str, cells: Sequence[Cell], *, rows: Mapping[str, str] | None =
     lines = []
     for claim in (claim for claim in CLAIMS if claim.table == table):
         for columns in [claim.columns] if claim.average else [(column,) for column in claim.columns]:
-            paper = claim.difference(_grid(numbers, claim.rows, columns).mean(axis=0))
+            paper = claim.difference(_grid(numbers, claim.rows, columns).mean(axis=0)) if numbers else float("nan")
             lines.append(_check(claim, columns, float(paper), measured, rows or {}))
     return pd.DataFrame(lines, columns=list(CHECK_COLUMNS))
 
@@ -145,14 +144,14 @@ def _claim_interval(claim: Claim, grid: Sequence[Sequence[Cell]], seeds: Sequenc
     """95 % interval of the claim's d. ``grid``: the rows of each task; those without items have seeds alone."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     of_seeds = seed_weights(len(seeds), rng) if len(grid) > 1 else None
-    total = np.zeros((RESAMPLES, len(claim.rows)))
+    drawn = []
     for group in grid:
         counts = {cell.row: cell.correct.shape[1] for cell in group if cell.correct is not None}
         if claim.paired and len(set(counts.values())) > 1:
             told = ", ".join(f"{row}: {count:,}" for row, count in counts.items())
             raise ValueError(f"claim {claim.key!r} on {group[0].column}: not the same test items ({told})")
-        total += resample_cells(group, seeds, paired=claim.paired, rng=rng, of_seeds=of_seeds)
-    return interval(claim.difference(total / len(grid)))
+        drawn.append(resample_cells(group, seeds, paired=claim.paired, rng=rng, of_seeds=of_seeds))
+    return interval(claim.difference(np.mean(drawn, axis=0)))
 
 
 def _support(claim: Claim, difference: float, paper: float) -> int:
