@@ -138,11 +138,15 @@ class Experiment:
             return TAMS[tam]
         return plms.title(path) + (" (frozen)" if tam == "frozen" else "")
 
+    def suffix(self, tam: str) -> str:
+        """What the names of this TAM's rows end in, in a table about the paper's LSTM: nothing for the LSTM itself."""
+        return "" if tam == "lstm" else f", {self.title(tam)}"
+
     def suffixes(self) -> dict[str, str]:
-        """The TAMs of a table about the paper's LSTM, each with what the names of its rows end in: the LSTM and, at
-        real profiles, a head on a frozen encoder.
+        """The TAMs of a table about the paper's LSTM, each with its ``suffix``: the LSTM and, at real profiles, a head
+        on a frozen encoder.
         """
-        return {"lstm": ""} | ({} if self.profile.demo else {"frozen": f", {self.title('frozen')}"})
+        return {tam: self.suffix(tam) for tam in (["lstm"] if self.profile.demo else ["lstm", "frozen"])}
 
     def grid(self, rows: Mapping[str, tuple[MakeRun, Sequence[int]]]) -> Grid:
         """Every row of a table on every task, with the row's seeds, as specs; what cannot run, with its reason."""

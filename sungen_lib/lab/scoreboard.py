@@ -23,6 +23,8 @@ from sungen_lib.paper.verdicts import check
 SHOWN = tuple(profile for profile in PROFILES if profile != "tiny")  # which is for tests
 REAL = tuple(profile for profile in reversed(SHOWN) if profile not in DEMO_PROFILES)  # the largest first: it counts
 
+WITH_CLAIMS = tuple(dict.fromkeys(claim.table for claim in CLAIMS))  # tables, and Figure 1
+
 Claims = dict[tuple[str, str, str], dict[str, Any]]  # by table, claim and column
 
 
@@ -145,10 +147,9 @@ machinery and no evidence about the paper.
 
 
 def _results(folders: tuple[str | Path, ...]) -> dict[str, Claims]:
-    tables_with_claims = dict.fromkeys(claim.table for claim in CLAIMS)
     found: dict[str, Claims] = {}
     for profile in SHOWN:
-        paths = [Path(out) / profile / f"{table}.json" for out in folders for table in tables_with_claims]
+        paths = [Path(out) / profile / f"{table}.json" for out in folders for table in WITH_CLAIMS]
         results = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
         latest = {result["name"]: result["claims"] for result in results if result.get("claims")}
         claims = {(table, c["claim"], c["column"]): c for table, of_table in latest.items() for c in of_table}
@@ -159,7 +160,7 @@ def _results(folders: tuple[str | Path, ...]) -> dict[str, Claims]:
 
 def _published() -> dict[tuple[str, str, str], Mapping[Any, Any]]:
     """The paper's side of every claim: ``check`` without cells."""
-    checked = {table: check(table, []).to_dict("records") for table in dict.fromkeys(claim.table for claim in CLAIMS)}
+    checked = {table: check(table, []).to_dict("records") for table in WITH_CLAIMS}
     return {(table, line["claim"], line["column"]): line for table, lines in checked.items() for line in lines}
 
 
