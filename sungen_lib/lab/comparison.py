@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from sungen_lib.lab.notebooks import read_json
+from sungen_lib.paper.outcomes import NOT_RUN, kind
 
 SPREADS = 2  # training drifts across processors as it does across seeds: less than this is no news
 ROUNDING = 5e-4  # of a number: less is the last digits of processors, also where a row has no spread
@@ -72,9 +73,8 @@ def _lines(table: Path) -> list[dict[str, str]]:
 def _verdicts(new: Path, committed: Path) -> Iterator[str]:
     ours, theirs = _claims(new), _claims(committed)
     for key, before in theirs.items():
-        now = ours.get(key, {"verdict": "not run"})
-        # "not run: why" is one verdict, whatever the reasons.
-        old, verdict = (str(claim["verdict"]).partition(":")[0] for claim in (before, now))
+        now = ours.get(key, {"verdict": NOT_RUN})
+        old, verdict = (kind(claim["verdict"]) for claim in (before, now))
         if verdict != old:
             yield f"{committed.name}, {before['text']}, {before['column']}: {old} -> {verdict}"
 

@@ -14,6 +14,7 @@ from sungen_lib.lab.figures import DPI
 from sungen_lib.lab.notebooks import TABLES
 from sungen_lib.lab.profiles import DEMO_PROFILES
 from sungen_lib.lab.tidying import measured_only
+from sungen_lib.paper.verdicts import ran
 
 WIDTH = 900  # pixels of a picture, at most; a small one is as large as its notebook shows it
 
@@ -48,7 +49,7 @@ def _parts(folder: Path, name: str) -> Iterator[Markdown | Image]:
 def _table(folder: Path, name: str) -> str:
     """What was measured of a table, as Markdown; the rest in a sentence."""
     cells, claims, title = tables.read(folder, name)
-    shown, tested = measured_only(cells), claims[~claims["verdict"].str.startswith("not run")]
+    shown, tested = measured_only(cells), claims[ran(claims["verdict"])]
     text = tables.markdown(shown, title=title, profile=folder.name).partition("\n- not run:")[0]
     if len(tested):
         text += "\n" + tables.claims_markdown(tested, profile=folder.name)

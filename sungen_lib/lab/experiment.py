@@ -227,7 +227,7 @@ class Experiment:
         # The paper's rows last, over ours of the same name: "ZeroGen 10k" is 1 % of its pool, and all of ours.
         ours |= {row: ours[name] for row, name in rows.items() if name in ours}
         claims = verdicts.check(self.name, frozen, rows=ours)
-        claims = claims[~claims.verdict.str.startswith("not run")]
+        claims = claims[verdicts.ran(claims.verdict)]
         named = claims.text.where(claims.text.str.contains(title, regex=False), f"With {title}: " + claims.text)
         return claims.assign(claim=claims.claim + FROZEN, text=named)
 

@@ -15,9 +15,9 @@ import pandas as pd
 
 from sungen_lib.lab import PROFILES, notebooks, tables
 from sungen_lib.lab.profiles import DEMO_PROFILES
-from sungen_lib.lab.suite import VERDICTS
 from sungen_lib.lab.tidying import column_title
 from sungen_lib.paper.claims import CLAIMS, FROZEN
+from sungen_lib.paper.outcomes import NOT_RUN, VERDICTS, kind
 from sungen_lib.paper.verdicts import check
 
 SHOWN = tuple(profile for profile in PROFILES if profile != "tiny")  # which is for tests
@@ -52,7 +52,7 @@ def evidence(*folders: str | Path) -> pd.DataFrame:
     for key, line in published.items():
         for profile in (name for name in REAL if name in found):
             claim = found[profile].get(key)
-            if claim is None or _verdict_text(claim) == "not run":
+            if claim is None or _verdict_text(claim) == NOT_RUN:
                 continue
             ends = [_difference(claim[end], line["paper"]) for end in ("low", "high")]
             interval = "none" if claim["low"] is None else " to ".join(ends)
@@ -78,7 +78,7 @@ def counts(board: pd.DataFrame) -> pd.DataFrame:
 
 
 def _first_run(verdicts: pd.Series) -> str:
-    return next((verdict for verdict in verdicts if verdict != "not run"), "not run")
+    return next((verdict for verdict in verdicts if verdict != NOT_RUN), NOT_RUN)
 
 
 def not_run(*folders: str | Path) -> pd.DataFrame:
@@ -90,7 +90,7 @@ def not_run(*folders: str | Path) -> pd.DataFrame:
     reasons: dict[str, list[str]] = {}
     for key in _published():
         lines = [(name, found[name][key]) for name in REAL if key in found.get(name, {})]
-        if all(_verdict_text(line) == "not run" for _, line in lines):
+        if all(_verdict_text(line) == NOT_RUN for _, line in lines):
             why = _why(lines[0][1], cells(lines[0][0], key[0])) if lines else "no such result has been made"
             reasons.setdefault(why, []).append(key[0])
     rows = [(why, len(of), ", ".join(dict.fromkeys(of))) for why, of in reasons.items()]
@@ -176,8 +176,8 @@ def _difference(value: float | None, paper: float) -> str:
 
 def _verdict_text(claim: Mapping[str, Any] | None) -> str:
     """``holds (+4.20)``; reasons for "not run" are in the table's own file."""
-    if claim is None or claim["verdict"].startswith("not run"):
-        return "not run"
+    if claim is None or kind(claim["verdict"]) == NOT_RUN:
+        return NOT_RUN
     if claim["ours"] is None:  # NaN is not JSON
         return str(claim["verdict"])
     return f"{claim['verdict']} ({claim['ours']:+.2f})"

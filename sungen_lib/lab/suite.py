@@ -36,11 +36,11 @@ from sungen_lib.lab.notebooks import (
     stem,
     write_json,
 )
+from sungen_lib.paper.outcomes import VERDICTS, kind
 from sungen_lib.storage import locked
 
 ALONE = ("speed", SCOREBOARD)  # at the end: the one measures time, the other reads the others' results
 Turn = Callable[[Path], tuple[str, str]]
-VERDICTS = ("holds", "fails", "undecided", "diverged", "not run")
 
 
 def run(
@@ -175,8 +175,7 @@ def _results(notebook: Path, *, out: Path, store: Path) -> dict[str, Any]:
 def verdicts(out: Path, notebook: Path) -> str:
     """``holds 7, fails 1, undecided 4``, from the claims in the notebook's own JSON."""
     claims = read_json(out / f"{stem(notebook.stem)}.json").get("claims", [])
-    # "not run: why" is one verdict, whatever the reasons.
-    counts = Counter(str(claim["verdict"]).partition(":")[0] for claim in claims)
+    counts = Counter(kind(claim["verdict"]) for claim in claims)
     return ", ".join(f"{verdict} {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
 
 

@@ -21,7 +21,8 @@ from sungen_lib import storage
 from sungen_lib.lab.profiles import DEMO, DEMO_PROFILES
 from sungen_lib.lab.tidying import by_size, column_title
 from sungen_lib.paper.numbers import AVERAGE
-from sungen_lib.paper.verdicts import CHECK_COLUMNS, NUMBER_VERDICTS
+from sungen_lib.paper.outcomes import NOT_RUN, NUMBER_VERDICTS, kind
+from sungen_lib.paper.verdicts import CHECK_COLUMNS, ran
 from sungen_lib.texts import tasks
 
 CSV_DIGITS = 4  # decimals of every float in a CSV
@@ -67,15 +68,15 @@ def _grid(tidy_df: pd.DataFrame) -> list[list[str]]:
         texts = {line["column"]: _cell_text(line) for line in lines.to_dict("records")}
         mixed = not tidy_df["ours_only"].all()
         name = f"{row} (ours)" if mixed and lines["ours_only"].all() else str(row)
-        body.append([name, *(texts.get(column, "not run") for column in columns)])
+        body.append([name, *(texts.get(column, NOT_RUN) for column in columns)])
     return [header, *body]
 
 
 def _cell_text(line: Mapping[Any, Any]) -> str:
     """One cell: "ours ± sd (paper) verdict", leaving out what is missing."""
     seeds = line["n_seeds"] + line["diverged"]
-    if str(line["verdict"]).startswith("not run"):
-        ours, verdict = "not run", ""
+    if kind(line["verdict"]) == NOT_RUN:
+        ours, verdict = NOT_RUN, ""
     elif line["verdict"] == "diverged":
         ours, verdict = "diverged", ""
     else:
@@ -129,7 +130,7 @@ def _seeds(tidy_df: pd.DataFrame) -> tuple[str, list[str]]:
 
 def _reasons(tidy_df: pd.DataFrame) -> list[str]:
     """One line per reason, with the number of cells it explains."""
-    verdicts = tidy_df.loc[tidy_df["verdict"].str.startswith("not run"), "verdict"]
+    verdicts = tidy_df.loc[~ran(tidy_df["verdict"]), "verdict"]
     return [f"{why} ({n} {'cell' if n == 1 else 'cells'})" for why, n in verdicts.value_counts(sort=False).items()]
 
 
@@ -222,7 +223,7 @@ def claims_markdown(claims: pd.DataFrame, *, profile: str) -> str:
     body = []
     for line in claims.to_dict("records"):
         paper, ours, low, high = (difference(line[of], line["paper"]) for of in ("paper", "ours", "low", "high"))
-        found = "not run" if math.isnan(line["ours"]) else f"{ours} [{low}, {high}]"
+        found = NOT_RUN if math.isnan(line["ours"]) else f"{ours} [{low}, {high}]"
         on = column_title(line["column"])
         body.append([line["text"], on, paper, found, line["seeds"], line["verdict"], line["scale"]])
     rule = ["---", "---", "---:", "---:", "---", "---", "---"]

@@ -13,6 +13,7 @@ import pandas as pd
 from sungen_lib.paper import verdicts
 from sungen_lib.paper.cells import Cell, common_seeds, scale_of
 from sungen_lib.paper.numbers import AVERAGE, TABLE04_POOL, printed, size_name
+from sungen_lib.paper.outcomes import NOT_RUN, kind
 from sungen_lib.texts import tasks
 
 ANY = "*"  # in ``not_run``: every row, or every column
@@ -68,7 +69,7 @@ def _reason(reasons: Mapping[tuple[str, str], str], row: str, column: str) -> st
     """The verdict of a cell that was not run, by the most specific entry."""
     keys = ((row, column), (row, ANY), (ANY, column), (ANY, ANY))
     why = next((reasons[key] for key in keys if key in reasons), "not asked for")
-    return why if why.startswith("not run") else f"not run: {why}"
+    return why if kind(why) == NOT_RUN else f"not run: {why}"
 
 
 def _measured(cell: Cell, number: float) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def by_size(tidy_df: pd.DataFrame) -> pd.DataFrame:
     if len(names) < tidy_df["row"].nunique():
         return tidy_df
     lines = tidy_df.to_dict("records")
-    told = {line["row"] for line in lines if not math.isnan(line["paper"]) or not line["verdict"].startswith("not run")}
+    told = {line["row"] for line in lines if not math.isnan(line["paper"]) or kind(line["verdict"]) != NOT_RUN}
     rows = {  # name of the new row: its TAM, and its rows of ZeroGen and SunGen
         f"{size} of {pool or size_name(TABLE04_POOL)}{tam or ''}": (tam, (f"ZeroGen {size}{tam or ''}", row))
         for row, (method, size, pool, tam) in ((row, match.groups()) for row, match in names.items())
@@ -129,12 +130,8 @@ def by_size(tidy_df: pd.DataFrame) -> pd.DataFrame:
 
 def measured_only(tidy_df: pd.DataFrame) -> pd.DataFrame:
     """``tidy_df`` without the rows and columns in which nothing was run."""
-    ran = tidy_df[_ran(tidy_df)]
+    ran = tidy_df[verdicts.ran(tidy_df["verdict"])]
     return tidy_df[tidy_df["row"].isin(ran["row"]) & tidy_df["column"].isin(ran["column"])]
-
-
-def _ran(tidy_df: pd.DataFrame) -> pd.Series:
-    return ~tidy_df["verdict"].str.startswith("not run")
 
 
 def column_title(column: str) -> str:

@@ -20,9 +20,14 @@ from sungen_lib.paper.bootstrap import (
 from sungen_lib.paper.cells import Array, Cell, common_seeds, scale_of
 from sungen_lib.paper.claims import CLAIMS, TOLERANCE, Claim
 from sungen_lib.paper.numbers import AVERAGE, is_self_bleu, printed
+from sungen_lib.paper.outcomes import NOT_RUN, NUMBER_VERDICTS, kind
 
-NUMBER_VERDICTS = ("reproduced", "differs", "undecided")
 SEEDS_NEEDED = 3  # for a verdict that rests on the spread over seeds; the paper's own number of runs (F.2)
+
+
+def ran(verdicts: pd.Series) -> pd.Series:
+    """For each verdict whether anything was measured, diverged or not."""
+    return verdicts.map(kind) != NOT_RUN
 
 
 def average_verdict(cells: Sequence[Cell], published_value: float) -> str:
