@@ -7,7 +7,9 @@ class-dependent at 30 %). Both methods see the same noisy labels and the same ve
 well the scores tell right labels from flipped ones (AUC), the test accuracy of scikit-learn's logistic regression on
 the vectors, and CPU seconds without the embedding, which both need. cleanlab is used as documented: five-fold
 predicted probabilities, ``find_label_issues``, training on the rows without an issue. "Both" is cleanlab with our
-weights as ``sample_weight`` in every fit. Test rows are only reported on: nothing is chosen by them.
+weights as ``sample_weight`` in every fit. "Balanced": every fit with ``class_weight="balanced"``, because our weights
+balance the classes, too, and flips that depend on the class unbalance them. Test rows are only reported on: nothing is
+chosen by them.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -51,29 +53,41 @@ def vectors(texts: Examples) -> np.ndarray:
     return choice.fitting(texts)[0].prepare(texts, seed=0).data.content()[0].numpy()
 
 
-def accuracy(train: np.ndarray, labels: np.ndarray, test: tuple[np.ndarray, np.ndarray], weights: Any = None) -> float:
-    """Test accuracy, percent, of logistic regression with scikit-learn's defaults."""
-    return 100 * float(LogisticRegression(max_iter=1000).fit(train, labels, sample_weight=weights).score(*test))
+Classes = Literal["balanced"] | None
+Rows = tuple[np.ndarray, np.ndarray]  # (N, D) features and (N,) labels
+
+
+def model(classes: Classes = None) -> LogisticRegression:
+    """scikit-learn's logistic regression with its defaults; ``classes``: its ``class_weight``."""
+    return LogisticRegression(max_iter=1000, class_weight=classes)
+
+
+def accuracy(train: Rows, test: Rows, weights: np.ndarray | None = None, classes: Classes = None) -> float:
+    """Test accuracy, percent, of ``model``."""
+    return 100 * float(model(classes).fit(*train, sample_weight=weights).score(*test))
 
 
 def cleanlab(
-    features: np.ndarray, labels: np.ndarray, seed: int, weights: np.ndarray | None = None
+    features: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+    weights: np.ndarray | None = None,
+    classes: Classes = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N,) label quality, and (N,) bool: which rows it keeps. ``weights``: the samples', in every fit."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    model = LogisticRegression(max_iter=1000)
     params = {"sample_weight": weights}
-    probabilities = cross_val_predict(model, features, labels, cv=folds, method="predict_proba", params=params)
+    probabilities = cross_val_predict(model(classes), features, labels, cv=folds, method="predict_proba", params=params)
     return get_label_quality_scores(labels, probabilities), ~find_label_issues(labels, probabilities, n_jobs=1)
 
 
 def measured(clean: Examples, test: Examples, seeds: Sequence[int]) -> Iterator[dict[str, object]]:
     """One line per noise and seed."""
     features, held_out = vectors(clean), (vectors(test), test.labels)
-    best = accuracy(features, clean.labels, held_out)
+    best = accuracy((features, clean.labels), held_out)
     for noise, transition in NOISES.items():
         for seed in seeds:
             noisy = with_noise(clean, transition(len(clean.label_names)), seed=seed)
@@ -85,16 +99,21 @@ def measured(clean: Examples, test: Examples, seeds: Sequence[int]) -> Iterator[
             end = time.process_time()
             weights /= weights.mean()
             judged, held = cleanlab(features, noisy.labels, seed, weights)
+            rated, left = cleanlab(features, noisy.labels, seed, classes="balanced")
+            rows = features, noisy.labels
             yield {
                 "noise": noise,
                 "seed": seed,
                 "AUC ours": roc_auc_score(right, weights),
                 "AUC cleanlab": roc_auc_score(right, quality),
+                "AUC cleanlab balanced": roc_auc_score(right, rated),
                 "AUC both": roc_auc_score(right, judged),
-                "raw": accuracy(features, noisy.labels, held_out),
-                "cleanlab": accuracy(features[kept], noisy.labels[kept], held_out),
-                "ours": accuracy(features, noisy.labels, held_out, weights),
-                "both": accuracy(features[held], noisy.labels[held], held_out, weights[held]),
+                "raw": accuracy(rows, held_out),
+                "raw balanced": accuracy(rows, held_out, classes="balanced"),
+                "cleanlab": accuracy((features[kept], noisy.labels[kept]), held_out),
+                "cleanlab balanced": accuracy((features[left], noisy.labels[left]), held_out, classes="balanced"),
+                "ours": accuracy(rows, held_out, weights),
+                "both": accuracy((features[held], noisy.labels[held]), held_out, weights[held]),
                 "clean labels": best,
                 "s ours": middle - start,
                 "s cleanlab": end - middle,
