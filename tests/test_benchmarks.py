@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,12 +18,16 @@ import pytest
 import torch
 from conftest import keyword_examples, keyword_set
 
-from benchmarks import accuracy, generate, gpu, grouped, guard, peers, reweight, settings
+from benchmarks import accuracy, generate, gpu, grouped, guard, peers, pools, reweight, settings
 from benchmarks.data import LABEL_NAMES, WORDS, TrainingSet, stratified_batches, training_set
 from benchmarks.measure import measured
 from sungen_lib import derivative, embedded, plain
 from sungen_lib import reweight as algorithm
 from sungen_lib.encode import Encoded, shuffled_batches, sorted_batches
+from sungen_lib.lab import profiles, sources
+from sungen_lib.lab.methods import Methods
+from sungen_lib.lab.specs import Synthetic, weights_of
+from sungen_lib.lab.task_data import TaskData
 from sungen_lib.losses import reverse_cross_entropy
 from sungen_lib.models import BiLSTM
 from sungen_lib.seeds import derived_seed
@@ -409,3 +414,53 @@ def test_settings_are_judged_by_gold_training_rows(tmp_path: Path, monkeypatch: 
     assert len(table) == 4 and not table.chat.any() and set(table.temperature) == {0.7, 1.0}
     plain, debiased = (table[table.debiased == which].agreement for which in (False, True))
     assert table.agreement.between(0, 1).all() and debiased.mean() > max(0.6, plain.mean())
+
+
+# --- pools of other texts ---------------------------------------------------------------------------------------------
+
+
+def test_the_spread_over_pools_by_hand() -> None:
+    found = pools.spread(np.array([[1.0, 3.0], [5.0, 7.0], [3.0, 5.0]]))
+    assert found == pytest.approx({"mean gain": 4.0, "sd over pools": 2.0, "sd by seeds alone": 1.0})
+
+
+@pytest.fixture
+def film_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A data folder with 400 synthetic reviews, for ``pools`` with a bag of words in the encoder's place."""
+    for place, seed in (("gpt2-xl/train", 0), ("std/train", 1), ("std/test", 2)):
+        texts = replace(keyword_examples(400, seed=seed, filler=1), label_names=LABEL_NAMES)
+        write_jsonl(tmp_path / "imdb" / f"{place}.jsonl", texts)
+    (tmp_path / "imdb" / "labels.json").write_text(json.dumps(LABEL_NAMES))
+    small = replace(profiles.get("small"), bag=profiles.DEMO_BAG, iterations=3)
+    monkeypatch.setattr(profiles, "get", lambda name: small)
+    monkeypatch.setattr(pools, "TAM", "bag")
+    monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr("sungen_lib.lab.execution._cores", lambda: 1)  # another process would not know of the profile
+    return str(tmp_path)
+
+
+def test_pools_compares_on_each_pool(film_texts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Path(film_texts) / "pools.csv"
+    sizes = ["--tasks", "imdb", "--pools", "2", "--rows", "200", "--seeds", "1", "2"]
+    pools.main([film_texts, *sizes, "--csv", str(table)])
+    assert "sd over pools" in capsys.readouterr().out
+    lines = pd.read_csv(table)
+    assert lines["pool"].tolist() == [1, 2] and np.allclose(
+        lines["gain"], lines["SunGen"] - lines["ZeroGen"], atol=1e-3
+    )
+    assert (lines["low"] <= lines["gain"]).all() and (lines["gain"] <= lines["high"]).all()
+    assert lines["seeds"].str.len().tolist() == [3, 3]
+
+
+def test_pools_are_disjoint_and_their_runs_differ_in_the_weights_alone(film_texts: str) -> None:
+    profile = replace(profiles.get("small"), pool=200)
+    methods = Methods(profile, TaskData(profile, film_texts), "cpu")
+    rows: list[int] = []
+    for start in (0, 200):
+        of_pool = pools.runs(methods, "imdb", start, 1)
+        (weights,) = weights_of(of_pool["SunGen"])
+        assert isinstance(weights.train, Synthetic) and weights.train == of_pool["ZeroGen"].train
+        rows.extend(sources.load(weights.train, film_texts).idx)
+        plain_run = replace(of_pool["SunGen"], method="zerogen", weights=None, selection="first")
+        assert plain_run == of_pool["ZeroGen"]
+    assert len(set(rows)) == 400

@@ -315,10 +315,14 @@ def test_cleanlab_is_used_as_its_documentation_says(stored: Path) -> None:
 
 def test_the_benchmark_s_accuracy_is_scikit_learn_s() -> None:
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(80, 3)), np.arange(80) % 2
+    x, y = rng.normal(size=(80, 3)), (rng.random(80) < 0.2).astype(int)
     weights = rng.random(80)
     expected = LogisticRegression(max_iter=1000).fit(x, y, sample_weight=weights).score(x, y)
-    assert noise.accuracy(x, y, (x, y), weights) == pytest.approx(100 * expected)
+    assert noise.accuracy((x, y), (x, y), weights) == pytest.approx(100 * expected)
+    of_class = 80 / (2 * np.bincount(y))  # each class has the same sum
+    balanced = LogisticRegression(max_iter=1000).fit(x, y, sample_weight=of_class[y]).score(x, y)
+    assert noise.accuracy((x, y), (x, y), classes="balanced") == pytest.approx(100 * balanced)
+    assert abs(balanced - expected) > 0.05
 
 
 @pytest.mark.filterwarnings("ignore:the TAM has learned nothing")  # 40 % of 100 rows are flipped
@@ -336,6 +340,7 @@ def test_the_benchmark_runs(stored: Path, tmp_path: Path, capsys: pytest.Capture
     lines = pd.read_csv(table)
     assert lines.task.tolist() == ["sst2"] * 4 and lines.noise.tolist() == list(noise.NOISES)
     assert (lines[["AUC ours", "AUC cleanlab"]].to_numpy() <= 1).all()
-    assert lines["raw"].between(0, 100).all() and lines["clean labels"].nunique() == 1
+    assert all(lines[way].between(0, 100).all() for way in ("raw", "raw balanced", "cleanlab balanced"))
+    assert lines["clean labels"].nunique() == 1
     assert (lines["s ours"] > 0).all() and not lines.isna().any(axis=None)
     assert math.isclose(float(lines["AUC ours"].iloc[0]), 1, abs_tol=0.2)  # 20 % uniform flips
