@@ -12,7 +12,7 @@ checks this:
     texts/               where texts come from: examples, noise, files, the data folder, the hub, tasks, PLMs
     embedded/            the offline world: grammars, their oracle, a tiny PLM
     losses encode encoder frozen models subset fast train   the task models (TAMs) and their training
-    derivative reweight choice learn                Algorithm 1; ``plain`` is the same on one page: read it first
+    derivative reweight choice checkpoint learn     Algorithm 1; ``plain`` is the same on one page: read it first
     weigh estimator                                 weights for a file, and as a scikit-learn estimator
     baselines/           the methods that SunGen is compared with, one file each
     paper/               what the paper says: printed numbers, claims, theory; verdicts on them

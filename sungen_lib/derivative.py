@@ -119,7 +119,7 @@ def _difference(model: nn.Module, data: Samples, direction: dict[str, Tensor], l
     step = RADIUS / norm
     if isinstance(model, Encoder):
         return _through_logits(model.difference(direction, step), model, data, loss)
-    with torch.no_grad(), _restored(model) as start:
+    with torch.no_grad(), restored(model) as start:
         _move(model, start, direction, step)
         ahead = _losses(model, data, loss)
         _move(model, start, direction, -step)
@@ -132,7 +132,7 @@ def _norm(direction: dict[str, Tensor]) -> Tensor:
 
 
 @contextmanager
-def _restored(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+def restored(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Yield a copy of the parameters; restore them bit for bit at the end."""
     start = {name: p.detach().clone() for name, p in _parameters(model).items()}
     try:

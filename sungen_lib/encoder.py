@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sungen_lib.encode import Batch
-from sungen_lib.texts.plms import loading, pretrained
+from sungen_lib.texts.plms import loading, pretrained, refuse_random
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -79,13 +79,14 @@ def inputs(batch: Batch) -> dict[str, Tensor]:
     return given
 
 
-def pretrained_encoder(path: str, classes: int) -> PreTrainedModel:
-    """The encoder that ``path`` names, with a head for ``classes``; ``ValueError`` if it cannot be loaded."""
+def pretrained_encoder(path: str, classes: int, *, fresh_head: bool = True) -> PreTrainedModel:
+    """The encoder that ``path`` names, with a head for ``classes``, a fresh one where it has none or one for another
+    number, unless ``fresh_head`` is off. ``ValueError`` if it cannot be loaded."""
     from transformers import AutoModelForSequenceClassification
 
     name, revision = pretrained(path)
     with loading("encoder", path, ValueError):
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
             name,
             revision=revision,
             num_labels=classes,
@@ -93,5 +94,9 @@ def pretrained_encoder(path: str, classes: int) -> PreTrainedModel:
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
-    return model
+        body = f"{model.base_model_prefix}."
+        refuse_random(loaded, spared=lambda key: fresh_head and (not key.startswith(body) or "pooler" in key))
+    classifier: PreTrainedModel = model
+    return classifier

@@ -31,15 +31,15 @@ WIDTH_STEP = 8  # on CUDA batches are padded to a multiple of this, so that a fe
 
 @contextmanager
 def arithmetic(device: torch.device, precision: str = "float32") -> Iterator[None]:
-    """Full float32, whatever TF32 or autocast the caller has turned on, or bfloat16 autocast.
+    """Full float32, whatever TF32, bfloat16 products or autocast the caller has turned on, or bfloat16 autocast.
 
-    cuDNN's LSTMs use TF32 by default, and a central difference in TF32 is worthless. On a processor without
+    cuDNN's LSTMs use TF32 by default, and a central difference in TF32 or bfloat16 is worthless. On a processor without
     bfloat16 oneDNN's LSTM raises an error; torch's own is slower and does not.
     """
     if precision not in ("float32", "bf16"):
         raise ValueError(f"unknown precision {precision!r}; known: float32, bf16")
-    kernels: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn)
     onednn: Any = torch.backends.mkldnn
+    kernels = [torch.backends.cuda.matmul, torch.backends.cudnn.rnn, onednn.matmul, onednn.rnn]
     before, enabled = [kernel.fp32_precision for kernel in kernels], onednn.enabled
     try:
         for kernel in kernels:

@@ -160,12 +160,7 @@ class Embedder:
         return f"{self.path} {self._config()._commit_hash}"
 
     def _config(self) -> PreTrainedConfig:
-        from transformers import AutoConfig
-
-        name, revision = plms.pretrained(self.path)
-        with plms.loading("encoder", self.path, ValueError):
-            config: PreTrainedConfig = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
-            return config
+        return plms.load_config(self.path, "encoder")
 
     @torch.inference_mode()
     def _embed(self, texts: Examples, device: str | torch.device, place: Path) -> Tensor:
@@ -219,23 +214,20 @@ def _positions(model: PreTrainedModel) -> int:
 @lru_cache(maxsize=16)
 def longest_text(path: str) -> int:
     """The longest text, in tokens, that a pretrained encoder takes; its tokenizer may know of no limit."""
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
-    name, revision = plms.pretrained(path)
+    config = plms.load_config(path, "encoder")
     with plms.loading("encoder", path, ValueError), torch.device("meta"):  # the model's shape, without its weights
-        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
         return _positions(AutoModel.from_config(config, trust_remote_code=False))
 
 
 def _encoder(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The encoder and its tokenizer; ``ValueError``, one sentence, where there is none."""
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
     name, revision = plms.pretrained(path)
+    tokenizer = plms.load_tokenizer(path, "encoder")
     with plms.loading("encoder", path, ValueError):
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
-        if plms.has_no_words(tokenizer):
-            raise ValueError("save its tokenizer beside it")
         model, loaded = AutoModel.from_pretrained(
             name,
             revision=revision,
@@ -244,8 +236,7 @@ def _encoder(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             trust_remote_code=False,
             output_loading_info=True,
         )
-        if missing := sorted(key for key in loaded["missing_keys"] if "pooler" not in key):
-            raise ValueError(f"its weights lack {missing[0]}, which would be random numbers")
+        plms.refuse_random(loaded)
     return model, tokenizer
 
 
@@ -274,7 +265,7 @@ def _stored(place: Path) -> Tensor | None:
         with safe_open(place, "pt") as file:
             vectors: Tensor = file.get_tensor("vectors")
             seal = (file.metadata() or {}).get(SEAL)
-    except (SafetensorError, OSError) as error:
+    except SafetensorError as error:  # an OSError says nothing about the content
         raise Damaged(str(error)) from None
     if seal != _seal(vectors):
         raise Damaged("its content does not match its checksum")

@@ -15,7 +15,7 @@ from sungen_lib.encode import MAX_LENGTH, PAD, Batch, Samples, Vocabulary, encod
 from sungen_lib.encoder import Encoder, pretrained_encoder
 from sungen_lib.frozen import Embedder, Head, longest_text
 from sungen_lib.texts.examples import Examples
-from sungen_lib.texts.plms import has_no_words, identity, loading, pretrained
+from sungen_lib.texts.plms import identity, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import DistilBertConfig, PreTrainedTokenizerBase
@@ -206,16 +206,7 @@ class TamConfig:
             return Embedder(self.path, max_length=self.max_length)
         if self.path is None:
             return Vocabulary.build(train_set, max_size=self.vocabulary, start=self.kind == "distilbert")
-        from transformers import AutoTokenizer
-
-        name, revision = pretrained(self.path)
-        with loading("tokenizer", self.path, ValueError):
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                name, revision=revision, trust_remote_code=False
-            )
-        if has_no_words(tokenizer):
-            raise ValueError(f"no tokenizer could be loaded from {self.path!r}: save it beside the model")
-        return tokenizer
+        return load_tokenizer(self.path)
 
     def encode(self, texts: Examples, tokenizer: Tokenizer, *, device: str | torch.device = "cpu") -> Samples:
         """``texts`` as tensors, cut to the TAM's ``max_length``, or to what its pretrained encoder takes."""

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,9 @@ def test_needs() -> None:
     assert cluster.needs(Weights(texts, encoder, 1, "cuda"), gpus=True)["num_gpus"] == 1
     assert cluster.needs(Run("zerogen", gold, "cpu", texts, lstm), gpus=True)["num_gpus"] == 0
     assert cluster.needs(Run("prompting", gold, "cuda", plm=texts.plm), gpus=True)["num_gpus"] == 1
+    assert cluster.needs(Run("prompting", gold, "cpu", plm=texts.plm), gpus=True)["num_gpus"] == 0
+    served = replace(texts, plm="http://one:8000/v1#gpt2-xl")  # which computes elsewhere
+    assert cluster.needs(served, gpus=True) == {"num_cpus": 1, "num_gpus": 0.0, "memory": cluster.GIB}
     assert cluster.needs(Weights(texts, lstm, 1, "cpu"), gpus=False)["memory"] == 2 * cluster.GIB
     assert cluster.needs(Run("linear", gold, "cuda", texts), gpus=True) == {
         "num_cpus": 1,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import keyword_examples
+from safetensors.torch import load_file, save_file
 from transformers import (
     DistilBertConfig,
     DistilBertForSequenceClassification,
@@ -22,9 +25,12 @@ from transformers import (
 
 from sungen_lib.lab import execution
 from sungen_lib.lab.experiment import Experiment
+from sungen_lib.lab.quality import classifier_labels
+from sungen_lib.lab.specs import Gold, Run, Synthetic
 from sungen_lib.models import TamConfig
 from sungen_lib.texts import plms
 from sungen_lib.texts.examples import DataMissing, Examples
+from sungen_lib.texts.writer import Sampling
 from sungen_lib.train import fit
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
@@ -87,6 +93,79 @@ def test_damaged_weights_are_one_sentence(
         else:
             TamConfig("distilbert", path=str(place)).build(tiny_tokenizer, 2, seed=0)
     assert "\n" not in str(error.value)
+
+
+def without_parameters(place: Path, pattern: str) -> Path:
+    """The same model without the parameters whose names ``pattern`` matches."""
+    kept = {
+        name: tensor for name, tensor in load_file(place / "model.safetensors").items() if not re.match(pattern, name)
+    }
+    save_file(kept, place / "model.safetensors", {"format": "pt"})
+    return place
+
+
+def test_what_a_file_lacks_is_no_random_numbers(
+    tiny_tokenizer: PreTrainedTokenizerFast, tiny_plm: GPT2LMHeadModel, tmp_path: Path
+) -> None:
+    body = without_parameters(encoder(tmp_path / "body", tiny_tokenizer, 32), r"distilbert\.transformer\.layer\.0\.ffn")
+    with pytest.raises(
+        ValueError, match=r"no encoder .*body': its weights lack distilbert\.transformer\.layer\.0\.ffn"
+    ):
+        TamConfig("distilbert", path=str(body)).build(tiny_tokenizer, 2, seed=0)
+
+    other_shape = load_file(encoder(tmp_path / "shape", tiny_tokenizer, 32) / "model.safetensors")
+    name = "distilbert.embeddings.position_embeddings.weight"
+    save_file(other_shape | {name: other_shape[name][:16]}, tmp_path / "shape" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=rf"no encoder .*shape': its weights lack {re.escape(name)}"):
+        TamConfig("distilbert", path=str(tmp_path / "shape")).build(tiny_tokenizer, 2, seed=0)
+
+    tiny_plm.save_pretrained(tmp_path / "plm")
+    tiny_tokenizer.save_pretrained(tmp_path / "plm")
+    plms.load_plm.cache_clear()
+    plms.load_plm(str(tmp_path / "plm"))  # its output layer is that of the words, and the file has it once
+    plms.load_plm.cache_clear()
+    with pytest.raises(DataMissing, match=r"no PLM .*plm': its weights lack transformer\.h\.1\.attn"):
+        plms.load_plm(str(without_parameters(tmp_path / "plm", r"transformer\.h\.1\.")))
+
+
+def test_a_head_may_be_fresh_but_not_an_oracle_s(tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    place = without_parameters(encoder(tmp_path / "base", tiny_tokenizer, 32), "classifier|pre_classifier")
+    TamConfig("distilbert", path=str(place)).build(tiny_tokenizer, 3, seed=0)
+    config = json.loads((place / "config.json").read_text()) | {"id2label": {"0": "negative", "1": "positive"}}
+    (place / "config.json").write_text(json.dumps(config))
+    texts = Examples.of(["superb word1", "awful"], [1, 0], ["negative", "positive"])
+    with pytest.raises(ValueError, match=r"no encoder .*base': its weights lack classifier\.bias"):
+        classifier_labels(str(place), texts)
+
+
+def test_a_tokenizer_that_was_not_fetched_is_named(tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    place = encoder(tmp_path / "model", tiny_tokenizer, 32)
+    (place / "tokenizer.json").write_bytes(LFS)
+    plms.load_plm.cache_clear()
+    for load in (lambda: plms.load_plm(str(place)), lambda: TamConfig("distilbert", path=str(place)).tokenizer([])):  # type: ignore[arg-type]
+        with pytest.raises((ValueError, DataMissing), match=r"tokenizer\.json is a Git LFS pointer"):
+            load()
+
+
+def test_a_plm_runs_where_the_run_says(
+    tiny_tokenizer: PreTrainedTokenizerFast, tiny_plm: GPT2LMHeadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine with a GPU, too: it is stored, and found again, as a run on a CPU."""
+    tiny_plm.save_pretrained(tmp_path / "plm")
+    tiny_tokenizer.save_pretrained(tmp_path / "plm")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    plms.load_plm.cache_clear()
+    model, _ = plms.load_plm(str(tmp_path / "plm"), "cpu")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+    texts = Synthetic("imdb", "openai-community/gpt2-xl", "hub", 100, "x", Sampling())
+    prompting = Run("prompting", Gold("imdb", "test", "hub", None, "x"), "cpu", plm=texts.plm)
+    assert execution.device_of(texts) == "cuda"  # as many processes as cores would each load the PLM
+    assert execution.device_of(prompting) == "cpu" and execution.device_of(replace(prompting, device="cuda")) == "cuda"
+    for elsewhere in ("embedded@1", "http://one:8000/v1#gpt2-xl"):
+        assert execution.device_of(replace(texts, plm=elsewhere)) == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert execution.device_of(texts) == "cpu"
 
 
 @pytest.mark.parametrize("what", ["encoder", "PLM", "tokenizer"])

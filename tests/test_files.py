@@ -211,3 +211,12 @@ def test_a_damaged_csv_gz_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"text,label")
     with pytest.raises(DataError, match=r"mine\.csv\.gz: cannot be unpacked"):
         files.read(path)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_a_text_column_that_is_asked_for_is_not_passed_over_for_pairs(tmp_path: Path, ending: str) -> None:
+    path = write(tmp_path / f"pairs{ending}", [{"text1": "a", "text2": t, "body": t, "label": t} for t in ("b", "c")])
+    assert files.read(path).pairs is not None
+    assert files.read(path, text="body").texts == ("b", "c")
+    with pytest.raises(DataError, match="bdoy"):
+        files.read(path, text="bdoy")

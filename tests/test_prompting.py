@@ -10,7 +10,7 @@ import torch
 from conftest import keyword_examples
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import BloomConfig, BloomForCausalLM, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from sungen_lib.texts import prompting, tasks
 from sungen_lib.texts.examples import Examples
@@ -153,6 +153,16 @@ def test_labels_are_not_read(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrain
     np.testing.assert_array_equal(
         predict(tasks.get("imdb"), unreadable, model=tiny_plm, tokenizer=tiny_tokenizer), plain
     )
+
+
+def test_a_plm_that_knows_of_no_limit_is_prompted_too(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    config = BloomConfig(vocab_size=len(tiny_tokenizer), hidden_size=16, n_layer=1, n_head=2)
+    assert not hasattr(config, "max_position_embeddings")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        bloom = BloomForCausalLM(config).eval()
+    predicted = predict(tasks.get("imdb"), polar(8), model=bloom, tokenizer=tiny_tokenizer)
+    assert predicted.shape == (8,) and set(predicted.tolist()) <= {0, 1}
 
 
 def test_long_texts_are_cut_at_the_end(tiny_plm: GPT2LMHeadModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:

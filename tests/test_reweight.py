@@ -7,6 +7,7 @@ loss with S held constant, and autograd through that step. It uses nothing of ``
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import re
 from collections.abc import Callable, Generator
@@ -26,12 +27,14 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from sungen_lib import derivative, learn, losses, reweight
+from sungen_lib.checkpoint import identity_of
 from sungen_lib.derivative import directional, meta_gradient, outer_gradient
 from sungen_lib.encode import Encoded, Samples, Vocabulary, encode
 from sungen_lib.learn import LearnedWeights, choose_outer_lr, learn_weights, load_weights
 from sungen_lib.models import BiLSTM, Encoder, TamConfig
 from sungen_lib.reweight import Bilevel, Iteration, State, iterations
 from sungen_lib.seeds import derived_seed
+from sungen_lib.storage import unless_damaged
 from sungen_lib.texts.examples import Examples
 from sungen_lib.train import Diverged, Trainer, fit
 
@@ -601,9 +604,9 @@ def interrupted_after(k: int, path: Path, texts: Examples, kind: str, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(derivative, "outer_gradient", dying)
-        patch.setattr(learn, "CHECKPOINT_SECONDS", -1.0)
+        patch.setattr("sungen_lib.checkpoint.SECONDS", -1.0)
         with pytest.raises(KeyboardInterrupt):
-            quick_weights(texts, kind=kind, checkpoint=path, method="difference", guard_every=4)
+            quick_weights(texts, kind=kind, checkpoint=path, method="difference", guard_every=4, snapshots=(0, 2, 6))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -620,6 +623,54 @@ def test_resuming_gives_the_identical_result(
     resumed = quick_weights(texts, kind=kind, checkpoint=path, **options)
     np.testing.assert_array_equal(resumed.weights, whole.weights)
     assert without_seconds(resumed.history) == without_seconds(whole.history)
+    assert resumed.snapshots.keys() == whole.snapshots.keys() == {0, 2, 6}
+
+
+def test_resuming_keeps_the_snapshots_that_are_asked_for(tmp_path: Path) -> None:
+    texts, _ = noisy_examples(80)
+    path = tmp_path / "weights.safetensors"
+    half = quick_weights(texts, checkpoint=path, iterations=3, snapshots=(0, 1))
+    resumed = quick_weights(texts, checkpoint=path, iterations=4, snapshots=(0, 3, 4))
+    assert resumed.snapshots.keys() == {0, 3, 4}
+    np.testing.assert_array_equal(resumed.snapshots[3], half.weights)
+    with pytest.raises(
+        ValueError, match=r"weights\.safetensors has no snapshot of iteration 2; ask for others, or name"
+    ):
+        quick_weights(texts, checkpoint=path, iterations=4, snapshots=(2, 4))
+
+
+def test_numpy_s_numbers_can_be_saved(tmp_path: Path) -> None:
+    texts, _ = noisy_examples(80)
+    path = tmp_path / "weights.safetensors"
+    settings: dict[str, Any] = {"seed": np.int64(3), "inner_epochs": np.int64(1), "outer_lr": np.float32(0.25)}
+    first = quick_weights(texts, checkpoint=path, iterations=2, **settings)
+    again = quick_weights(texts, checkpoint=path, iterations=2, seed=3, inner_epochs=1, outer_lr=0.25)
+    np.testing.assert_array_equal(again.weights, first.weights)
+
+
+def test_a_place_that_takes_no_checkpoint_is_refused_before_any_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, _ = noisy_examples(80)
+    monkeypatch.setattr(Trainer, "epoch", None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/weights\.safetensors cannot be written; name another place"):
+        quick_weights(texts, checkpoint=tmp_path / "file" / "weights.safetensors")
+
+
+def test_an_error_of_the_system_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, _ = noisy_examples(80)
+    path = tmp_path / "weights.safetensors"
+    quick_weights(texts, checkpoint=path, iterations=1)
+
+    def busy(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sungen_lib.checkpoint.safe_open", busy)
+        with pytest.raises(OSError, match="Too many open files"):
+            unless_damaged(load_weights, path)
+    assert load_weights(path).weights.shape == (80,) and list(tmp_path.iterdir()) == [path]
 
 
 def test_the_dual_numbers_stay_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -798,7 +849,7 @@ def test_labels_of_an_outer_set_are_followed_by_name() -> None:
 def test_a_tam_of_other_initial_parameters_is_another_run() -> None:
     train_set, settings = noisy_set(40), Bilevel(**QUICK)
     first, again, other = (
-        learn._identity(TamConfig(), settings, train_set, None, [small_tam(seed=seed)], seed=0) for seed in (0, 0, 1)
+        identity_of(TamConfig(), settings, train_set, None, [small_tam(seed=seed)], seed=0) for seed in (0, 0, 1)
     )
     assert first == again and first["digest"] != other["digest"]
 

@@ -18,7 +18,7 @@ LAYERS = (
     "texts",
     "embedded",
     "losses encode encoder frozen models subset fast train",
-    "derivative reweight choice learn plain",
+    "derivative reweight choice checkpoint learn plain",
     "weigh estimator",
     "baselines",
     "paper",

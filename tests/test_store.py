@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from sungen_lib import derivative, embedded, learn, storage
-from sungen_lib.lab import execution, sources, specs
+from sungen_lib.lab import execution, sources, specs, store
 from sungen_lib.lab.specs import Gold, Run, Spec, Synthetic, Weights
 from sungen_lib.lab.store import find, folder
 from sungen_lib.models import TamConfig
@@ -220,7 +221,7 @@ def halfway(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
             source = made / specs.identify(texts)[:2] / specs.identify(texts)
             shutil.copytree(source, folder(specs.identify(texts)))
         with monkeypatch.context() as patch:
-            patch.setattr(learn, "CHECKPOINT_SECONDS", -1.0)
+            patch.setattr("sungen_lib.checkpoint.SECONDS", -1.0)
             patch.setattr(*_dying(derivative if stage == "weights" else generation, stage))
             with pytest.raises(Cut):
                 execution.compute(spec)
@@ -274,6 +275,22 @@ def test_damage_in_mid_run_costs_what_the_file_held(
     assert said.count("set aside") == (change is not None or orphaned)
     assert change is None or str(path) in said
     assert results(place.parents[1]) == results(made)
+
+
+def test_an_error_of_the_system_sets_no_record_aside(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files, say: the record is sound, and the hours that it took are not lost."""
+
+    def busy(*_arguments: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setenv("SUNGEN_STORE", str(made))
+    place = folder(specs.identify(chain()[0]))
+    before = sorted(place.parent.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_digest", busy)
+        with pytest.raises(OSError, match="Too many open files"):
+            store.sound(place)
+    assert store.sound(place) is not None and sorted(place.parent.iterdir()) == before
 
 
 def test_a_death_just_before_the_record_costs_no_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

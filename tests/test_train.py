@@ -233,23 +233,34 @@ def test_a_step_depends_on_no_value_from_the_device(kind: str) -> None:
             trainer.step(rows, 8)
 
 
-def test_tf32_is_off_inside_and_as_before_outside() -> None:
+@pytest.mark.parametrize(
+    ("turn_on", "reduced"),
+    [
+        (lambda: setattr(torch.backends, "fp32_precision", "tf32"), "tf32"),
+        (lambda: torch.set_float32_matmul_precision("high"), "tf32"),
+        (lambda: torch.set_float32_matmul_precision("medium"), "bf16"),
+    ],
+)
+def test_reduced_precision_is_off_inside_and_as_before_outside(turn_on: Callable[[], None], reduced: str) -> None:
     backends: Any = torch.backends
-    before = backends.fp32_precision, backends.cuda.matmul.fp32_precision, backends.cudnn.rnn.fp32_precision
+    kernels = backends.cuda.matmul, backends.cudnn.rnn, backends.mkldnn.matmul, backends.mkldnn.rnn
+
+    def precisions() -> list[str]:
+        return [kernel.fp32_precision for kernel in kernels]
+
+    everywhere, before = backends.fp32_precision, precisions()
     try:
-        for turn_on in (
-            lambda: setattr(backends, "fp32_precision", "tf32"),
-            lambda: torch.set_float32_matmul_precision("high"),
-        ):
-            turn_on()
-            outside = backends.cuda.matmul.fp32_precision, backends.cudnn.rnn.fp32_precision
-            assert "tf32" in outside
-            with arithmetic(torch.device("cpu")):
-                assert (backends.cuda.matmul.fp32_precision, backends.cudnn.rnn.fp32_precision) == ("ieee", "ieee")
-            assert (backends.cuda.matmul.fp32_precision, backends.cudnn.rnn.fp32_precision) == outside
+        turn_on()
+        outside = precisions()
+        assert reduced in outside
+        with arithmetic(torch.device("cpu")):
+            assert precisions() == ["ieee"] * 4
+        assert precisions() == outside
     finally:
         torch.set_float32_matmul_precision("highest")
-        backends.fp32_precision, backends.cuda.matmul.fp32_precision, backends.cudnn.rnn.fp32_precision = before
+        backends.fp32_precision = everywhere
+        for kernel, value in zip(kernels, before, strict=True):
+            kernel.fp32_precision = value
 
 
 @pytest.mark.parametrize("method", ["plain", "co-teaching", "temporal ensembling"])

@@ -94,7 +94,7 @@ def test_papermill_runs_it_and_shows_one_picture(place: Path) -> None:
 
 
 def test_a_run_that_was_cut_off_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learn, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("sungen_lib.checkpoint.SECONDS", 0.0)
     mine = write(place / "mine.csv")
     whole = experiment(data=mine, iterations=5, out=str(place / "whole"))
     texts = your_data.read(whole, Path(mine))

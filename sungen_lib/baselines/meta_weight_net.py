@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sungen_lib.derivative import directional, outer_gradient
+from sungen_lib.derivative import directional, outer_gradient, restored
 from sungen_lib.encode import Samples, shuffled_batches
 from sungen_lib.fast import arithmetic
 from sungen_lib.losses import cross_entropy
@@ -69,15 +69,12 @@ def meta_gradient(
         return weights * values
 
     parameters = dict(model.named_parameters())
-    start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     descent, _ = outer_gradient(model, batch, weighted)
-    with torch.no_grad():
-        for name, gradient in descent.items():
-            parameters[name].sub_(gradient, alpha=alpha)
-    direction, _ = outer_gradient(model, meta_batch, cross_entropy)
-    with torch.no_grad():
-        for name, value in start.items():
-            parameters[name].copy_(value)
+    with restored(model):
+        with torch.no_grad():
+            for name, gradient in descent.items():
+                parameters[name].sub_(gradient, alpha=alpha)
+        direction, _ = outer_gradient(model, meta_batch, cross_entropy)
     along = directional(model, batch, direction, method=method)
     weights = net(_losses(model, batch))
     return torch.autograd.grad(-(alpha / len(batch)) * (along * weights).sum(), tuple(net.parameters()))

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sungen_lib.lab import execution
-from sungen_lib.lab.specs import Run, Spec, Synthetic
+from sungen_lib.lab.specs import Spec, Synthetic, loads_plm
 from sungen_lib.lab.store import Record
 from sungen_lib.storage import store_root
 
@@ -28,14 +28,12 @@ class Unreachable(RuntimeError):
 def needs(spec: Spec, *, gpus: bool) -> dict[str, float]:
     """What a run asks the cluster for: CPU cores, a share of a GPU where there are ``gpus``, and bytes of memory.
 
-    A PLM or an encoder fills a GPU; four small LSTMs share one.
+    A PLM, unless it is to run on a CPU, or an encoder fills a GPU; four small LSTMs share one.
     """
-    plm = spec.plm if isinstance(spec, (Synthetic, Run)) else None
     tam = None if isinstance(spec, Synthetic) else spec.tam
-    small = plm is None or plm.startswith("embedded")
     share, memory = 0.0, 2 * GIB if tam is not None else GIB
-    if not small:
-        share, memory = 1.0, 16 * GIB
+    if loads_plm(spec):
+        share, memory = float(getattr(spec, "device", "cuda") == "cuda"), 16 * GIB
     elif tam is not None and getattr(spec, "device", "cpu") == "cuda":
         share, memory = (0.25, 4 * GIB) if tam.kind == "lstm" else (1.0, 8 * GIB)
     cores = getattr(spec, "threads", 1)

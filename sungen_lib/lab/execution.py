@@ -20,11 +20,12 @@ from tqdm.auto import tqdm
 
 from sungen_lib.fast import limited_threads
 from sungen_lib.lab.provenance import LIBRARIES, commit, device_name, versions
-from sungen_lib.lab.specs import Run, Spec, Synthetic, Trust, Weights, identify, upstream
+from sungen_lib.lab.specs import Run, Spec, Synthetic, Trust, Weights, identify, loads_plm, upstream
 from sungen_lib.lab.stages import SHARDS, STAGES
 from sungen_lib.lab.store import Record, exclusively, find, folder, keep, prepare, sound
 from sungen_lib.show import TICK, ticking
 from sungen_lib.storage import store_root
+from sungen_lib.texts.plms import fastest_device
 from sungen_lib.train import Diverged, Trainer
 
 # What the bar says while a spec is computed.
@@ -62,7 +63,7 @@ def _computed(spec: Spec, place: Path, data_dir: str | None) -> Record:
             spec=asdict(spec),
             metrics=metrics,
             seconds=time.perf_counter() - start,
-            device=device_name(getattr(spec, "device", "cpu")),
+            device=device_name(device_of(spec)),
             versions=versions(*LIBRARIES),
             commit=commit(),
             diverged=diverged,
@@ -71,6 +72,13 @@ def _computed(spec: Spec, place: Path, data_dir: str | None) -> Record:
     # Not before the record is there: until then the shards are all that is left of the hours of a PLM if this dies.
     shutil.rmtree(place / SHARDS, ignore_errors=True)
     return record
+
+
+def device_of(spec: Spec) -> str:
+    """Where ``spec`` is computed, "cpu" or "cuda": texts, which name no device, on a GPU if there is one."""
+    if isinstance(spec, Synthetic):
+        return fastest_device() if loads_plm(spec) else "cpu"
+    return spec.device
 
 
 def closure(specs: Iterable[Spec]) -> list[Spec]:
@@ -99,7 +107,7 @@ def execute(
     specs = list(specs)
     missing = [spec for spec in closure(specs) if find(spec) is None]
     if jobs is None:
-        cuda = any(getattr(spec, "device", "cpu") == "cuda" for spec in missing)
+        cuda = any(device_of(spec) == "cuda" for spec in missing)
         jobs = 1 if cuda else _cores()
     jobs = min(jobs, len(missing))
     if jobs <= 1 or not poolable():

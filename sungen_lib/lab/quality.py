@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sungen_lib.encoder import Encoder, pretrained_encoder
 from sungen_lib.models import TamConfig
 from sungen_lib.texts import plms
 from sungen_lib.texts.examples import Examples
@@ -158,19 +159,15 @@ def classifier_labels(path: str, data: Examples, *, device: str = "cpu") -> np.n
             f"{path!r} predicts {', '.join(names)} and not {', '.join(expected)}: name its labels so in its config.json"
         )
     oracle = TamConfig("distilbert", path=path)
-    prepared = oracle.prepare(data, seed=0, device=device)
-    model, encoded = prepared.model, prepared.data
+    encoded = oracle.encode(data, oracle.tokenizer(data), device=device)
+    model = Encoder(pretrained_encoder(path, len(names), fresh_head=False)).to(device)
     predicted = predict(model, encoded).argmax(-1).cpu().numpy()
     return np.take(np.array([expected.index(name) for name in names]), predicted)
 
 
 def _label_names(path: str) -> list[str]:
     """A classifier's label names in the order of its outputs, in lower case."""
-    from transformers import AutoConfig
-
-    name, revision = plms.pretrained(path)
-    with plms.loading("classifier", path, ValueError):
-        names = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False).id2label
+    names = plms.load_config(path, "classifier").id2label
     return [names[i].lower() for i in sorted(names)]
 
 

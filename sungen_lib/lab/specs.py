@@ -13,6 +13,7 @@ from typing import Any
 
 from sungen_lib.models import TamConfig
 from sungen_lib.texts import plms
+from sungen_lib.texts.served import is_address
 from sungen_lib.texts.writer import Sampling
 
 # Raise a stage's revision when its results change; a golden-value test for each stage fails if this was forgotten.
@@ -148,6 +149,12 @@ def _told(value: Any) -> Any:
                 told[f.name] = _told(identity(item))
         return [type(value).__name__, told]
     return [_told(item) for item in value] if isinstance(value, tuple) else value
+
+
+def loads_plm(spec: Spec) -> bool:
+    """Whether computing ``spec`` itself loads a PLM, other than the small one that the package ships."""
+    plm = spec.plm if isinstance(spec, (Synthetic, Run)) else None
+    return plm is not None and not plm.startswith("embedded") and not is_address(plm)
 
 
 def upstream(spec: Spec) -> list[Spec]:

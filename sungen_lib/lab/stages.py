@@ -29,7 +29,7 @@ from sungen_lib.texts import prompting, tasks
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.generation import generate
 from sungen_lib.texts.jsonl import write_jsonl
-from sungen_lib.texts.plms import load_plm
+from sungen_lib.texts.plms import fastest_device, load_plm
 from sungen_lib.texts.served import Served, is_address
 from sungen_lib.train import Diverged, Epoch, epochs, evaluate
 
@@ -41,7 +41,7 @@ SHARDS = "shards"  # the folder of a generation in progress, in its record's
 
 def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, Any]:
     assert spec.sampling is not None
-    model, tokenizer = (Served(spec.plm), None) if is_address(spec.plm) else _plm(spec.plm)
+    model, tokenizer = (Served(spec.plm), None) if is_address(spec.plm) else _plm(spec.plm, fastest_device())
     shards = place / SHARDS
     if shards.exists() and not (shards / "manifest.json").exists():
         set_aside(shards, "no manifest says what wrote it")
@@ -59,8 +59,8 @@ def _synthetic(spec: Synthetic, place: Path, data_dir: str | None) -> dict[str, 
     return {"rows": len(rows), "fingerprint": rows.fingerprint()}
 
 
-def _plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    return embedded.load_plm() if name.partition("@")[0] == "embedded" else load_plm(name)
+def _plm(name: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    return embedded.load_plm() if name.partition("@")[0] == "embedded" else load_plm(name, device)
 
 
 def _weights(spec: Weights, place: Path, data_dir: str | None) -> dict[str, Any]:
@@ -230,7 +230,7 @@ def scores(spec: Trust | Weights) -> np.ndarray:
 
 def _prompt(spec: Run, place: Path, data_dir: str | None) -> dict[str, Any]:
     assert spec.plm is not None
-    model, tokenizer = _plm(spec.plm)
+    model, tokenizer = _plm(spec.plm, spec.device)
     test = load(spec.test, data_dir)
     task = tasks.get(spec.test.task)
     predictions = prompting.predict(task, test, model=model, tokenizer=tokenizer, in_chat=spec.in_chat)

@@ -103,7 +103,7 @@ def _read(place: Path) -> Record | None:
     try:
         record = Record(**read_sealed(path, required=False))  # the first records had no seal
         damaged = [name for name, digest in record.files.items() if _digest(place / name) != digest]
-    except (TypeError, OSError) as error:
+    except (TypeError, FileNotFoundError, IsADirectoryError) as error:  # other OSErrors say nothing about the content
         raise Damaged(f"{path} cannot be read ({error})") from None
     if record.id != place.name:
         raise Damaged(f"{path} is the record of {record.id}")

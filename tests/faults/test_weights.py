@@ -16,7 +16,8 @@ import pytest
 import torch
 from test_generation import write_texts
 
-from sungen_lib import derivative, embedded, learn
+from sungen_lib import checkpoint as checkpoint_module
+from sungen_lib import derivative, embedded
 from sungen_lib.lab import execution
 from sungen_lib.lab.specs import Gold, Run
 from sungen_lib.learn import learn_weights
@@ -34,7 +35,7 @@ def weights(folder: Path) -> None:
     """Weights with a checkpoint after each iteration; an iteration that is begun leaves a line in ``begun``."""
     torch.set_num_threads(1)
     folder.mkdir(exist_ok=True)
-    learn.CHECKPOINT_SECONDS = -1.0
+    checkpoint_module.SECONDS = -1.0
     gradient = derivative.outer_gradient
 
     def noted(*arguments: object) -> object:
