@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from sungen_lib import derivative, embedded, learn, storage
-from sungen_lib.lab import execution, sources, specs, store
+from sungen_lib.lab import execution, sources, specs
 from sungen_lib.lab.specs import Gold, Run, Spec, Synthetic, Weights
-from sungen_lib.lab.store import find, folder
+from sungen_lib.lab.store import find, folder, sound
 from sungen_lib.models import TamConfig
 from sungen_lib.storage import Damaged, read_sealed, write_sealed
 from sungen_lib.texts import generation
@@ -287,10 +287,10 @@ def test_an_error_of_the_system_sets_no_record_aside(made: Path, monkeypatch: py
     place = folder(specs.identify(chain()[0]))
     before = sorted(place.parent.iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_digest", busy)
+        patch.setattr("sungen_lib.lab.store._digest", busy)
         with pytest.raises(OSError, match="Too many open files"):
-            store.sound(place)
-    assert store.sound(place) is not None and sorted(place.parent.iterdir()) == before
+            sound(place)
+    assert sound(place) is not None and sorted(place.parent.iterdir()) == before
 
 
 def test_a_death_just_before_the_record_costs_no_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
