@@ -70,16 +70,13 @@ def write_sealed(path: str | Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps({**content, SEAL: _seal(content)}, indent=1, ensure_ascii=False) + "\n")
 
 
-def read_sealed(path: str | Path, *, required: bool = True) -> dict[str, Any]:
-    """What ``write_sealed`` wrote. Raises ``Damaged`` for anything else; without ``required`` the seal may be absent,
-    but not wrong."""
+def read_sealed(path: str | Path) -> dict[str, Any]:
+    """What ``write_sealed`` wrote. Raises ``Damaged`` for anything else."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{path} cannot be read ({error})") from None
     seal = content.pop(SEAL, None) if isinstance(content, dict) else ""
-    if seal is None and not required:
-        return dict(content)
     if seal != _seal(content):
         raise Damaged(f"{path} does not match its checksum")
     return dict(content)

@@ -11,7 +11,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from sungen_lib.encode import Samples, shuffled_batches, sorted_batches
 from sungen_lib.fast import RowwiseGradient, StepGraphs, arithmetic, denormals_are_zero, one_thread
@@ -122,7 +121,7 @@ class Trainer:
         """``step``, on CUDA as a captured graph."""
         (self.graphs or self.step)(rows, width)
 
-    def epoch(self, seed: int, *, number: int = 1, progress: str | None = None) -> Epoch:
+    def epoch(self, seed: int, *, number: int = 1) -> Epoch:
         """One pass over the set in an order decided by ``seed``, which also seeds dropout (torch's global state)."""
         start = time.perf_counter()
         torch.manual_seed(seed)
@@ -133,7 +132,7 @@ class Trainer:
         flat = torch.as_tensor(np.concatenate(batches), device=device)
         end = 0
         with denormals_are_zero(), one_thread(device) if self.small else nullcontext():
-            for batch in tqdm(batches, desc=progress, disable=progress is None, leave=False):
+            for batch in batches:
                 rows, end = flat[end : end + len(batch)], end + len(batch)
                 self.take_step(rows, int(sizes[batch].max()))
                 Trainer.steps += 1
@@ -160,19 +159,17 @@ def epochs(
     batch_size: int = 32,
     precision: str = "float32",
     seed: int = 0,
-    progress: str | None = None,
 ) -> Iterator[Epoch]:
     """Train ``model`` in place, yielding after each epoch, so that callers can measure the model in between.
 
-    ``weights``: (N,) non-negative, or ``None``. ``progress`` names the bar, ``None`` hides it. Raises ``Diverged``.
+    ``weights``: (N,) non-negative, or ``None``. Raises ``Diverged``.
     Defaults are the paper's for the LSTM (Appendix F.2), but for the batch size, which is the authors' code's.
     """
     trainer = Trainer(model, train_set, loss=loss, lr=lr, batch_size=batch_size, precision=precision)
     if weights is not None:
         trainer.set_weights(weights)
     for number in range(1, epochs + 1):
-        label = None if progress is None else f"{progress}, epoch {number}/{epochs}"
-        yield trainer.epoch(derived_seed(seed, number), number=number, progress=label)
+        yield trainer.epoch(derived_seed(seed, number), number=number)
 
 
 def fit(model: nn.Module, train_set: Samples, **settings: object) -> list[Epoch]:

@@ -346,9 +346,9 @@ def test_each_epoch_is_held_to_the_ensemble_of_those_before(monkeypatch: pytest.
     seen: list[tuple[float, np.ndarray, np.ndarray]] = []
 
     class Spy(temporal_ensembling.EnsemblingTrainer):
-        def epoch(self, seed: int, *, number: int = 1, progress: str | None = None) -> Epoch:
+        def epoch(self, seed: int, *, number: int = 1) -> Epoch:
             held_to = self.targets.double().numpy()
-            result = super().epoch(seed, number=number, progress=progress)
+            result = super().epoch(seed, number=number)
             seen.append((float(self.weight), held_to, self.outputs.double().numpy()))
             return result
 

@@ -101,7 +101,7 @@ def _read(place: Path) -> Record | None:
     if not path.exists():
         return None
     try:
-        record = Record(**read_sealed(path, required=False))  # the first records had no seal
+        record = Record(**read_sealed(path))
         damaged = [name for name, digest in record.files.items() if _digest(place / name) != digest]
     except (TypeError, FileNotFoundError, IsADirectoryError) as error:  # other OSErrors say nothing about the content
         raise Damaged(f"{path} cannot be read ({error})") from None
@@ -109,9 +109,6 @@ def _read(place: Path) -> Record | None:
         raise Damaged(f"{path} is the record of {record.id}")
     if damaged:
         raise Damaged(f"{', '.join(damaged)} does not match its record")
-    # Records written before divergence was checked kept an accuracy here.
-    if not record.diverged and not np.isfinite(record.metrics.get("loss", 0.0)):
-        raise Damaged(f"{path} holds a loss that is not finite")
     return record
 
 
