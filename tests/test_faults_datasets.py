@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict
+from test_hub import fetch
 
-from sungen_lib.texts import data_folder, files, hub
+from sungen_lib.texts import files, hub
 from sungen_lib.texts.examples import DataError, DataMissing
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
@@ -123,27 +124,10 @@ def gold(place: Path, rows: int) -> None:
         Dataset.from_dict(table).to_parquet(place / f"{split}.parquet")
 
 
-def test_gold_rows_of_a_folder_that_changed_are_refused(tmp_path: Path) -> None:
-    """They are the user's to remove: results may rest on them."""
-    gold(tmp_path / "reviews", 2)
-    hub.fetch("sst2", tmp_path / "data", source=str(tmp_path / "reviews"))
-    hub.fetch("sst2", tmp_path / "data", source=str(tmp_path / "reviews"))
-    gold(tmp_path / "reviews", 3)
-    with pytest.raises(
-        DataError, match=r"train\.jsonl\.gz was made before .*reviews changed; remove it to have it made"
-    ):
-        hub.fetch("sst2", tmp_path / "data", source=str(tmp_path / "reviews"))
-    assert len(data_folder.load(tmp_path / "data", "sst2", "std", "train")) == 4
-    for split in ("train", "test"):
-        (tmp_path / "data" / "sst2" / "std" / f"{split}.jsonl.gz").unlink()
-    hub.fetch("sst2", tmp_path / "data", source=str(tmp_path / "reviews"))
-    assert len(data_folder.load(tmp_path / "data", "sst2", "std", "train")) == 6
-
-
 def test_gold_rows_of_the_user_s_own_are_left_alone(tmp_path: Path) -> None:
     gold(tmp_path / "reviews", 2)
     own = tmp_path / "data" / "sst2" / "std" / "train.jsonl.gz"
     own.parent.mkdir(parents=True)
     own.write_bytes(b"the user's")
-    hub.fetch("sst2", tmp_path / "data", source=str(tmp_path / "reviews"))
+    fetch("sst2", tmp_path / "data", str(tmp_path / "reviews"))
     assert own.read_bytes() == b"the user's"

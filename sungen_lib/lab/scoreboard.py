@@ -139,9 +139,9 @@ Of several profiles that test a claim the largest is shown; each profile's own t
 {tables.markdown_table(not_run(*folders))}
 ## Every claim, at every profile
 
-Sizes in Table 4's claims are the paper's: ours have the same share of the pool. Rows that name MiniLM, above, test these
-claims a second time; they are neither counted nor shown here. `embedded` is a demonstration of the machinery and no
-evidence about the paper.
+Sizes in Table 4's claims are the paper's: ours have the same share of the pool. Rows that name MiniLM, above, test
+these claims a second time; they are neither counted nor shown here. `embedded` is a demonstration of the machinery and
+no evidence about the paper.
 
 {tables.markdown_table(counts(board).reset_index())}
 {linked(board, out)}"""

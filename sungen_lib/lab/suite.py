@@ -244,13 +244,14 @@ def ahead(notebooks: Sequence[Path], parameters: Mapping[str, str], *, store: Pa
             with suppress(Exception):  # the notebook will say so itself
                 specs += plan.planned(notebook, parameters, anywhere=False)
         specs.sort(key=plan.task)  # a worker keeps the texts of the last few sets that it has read
+        progress = "runs" if sys.stderr.isatty() else None
         try:
             if ray:
-                cluster.execute_on(ray, specs, data_dir=data_dir)
+                cluster.execute_on(ray, specs, data_dir=data_dir, progress=progress)
             elif any(getattr(spec, "device", "cpu") != "cpu" for spec in specs):
                 return False
             else:
-                execution.execute(specs, data_dir=data_dir, progress="runs" if sys.stderr.isatty() else None)
+                execution.execute(specs, data_dir=data_dir, progress=progress)
             return True
         except cluster.Unreachable:
             raise

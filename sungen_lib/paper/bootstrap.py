@@ -92,6 +92,18 @@ def resample_cells(
     return resampled
 
 
+def resample_tasks(grid: Sequence[Sequence[Cell]], seeds: Sequence[int | None], *, paired: bool) -> Array:
+    """(RESAMPLES, rows): ``resample_cells`` of the rows of each task, averaged over the tasks of ``grid``.
+
+    With several tasks a seed is drawn for all of them together, since tasks that share their texts share their models.
+    """
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    of_seeds = seed_weights(len(seeds), rng) if len(grid) > 1 else None
+    drawn = [resample_cells(cells, seeds, paired=paired, rng=rng, of_seeds=of_seeds) for cells in grid]
+    mean: Array = np.mean(drawn, axis=0)
+    return mean
+
+
 def interval(resampled: Array) -> tuple[float, float]:
     """The middle 95 % of (RESAMPLES,) values."""
     low, high = np.percentile(resampled, [2.5, 97.5])
@@ -107,8 +119,7 @@ def paired_gap(above: Cell, below: Cell) -> tuple[float, float, float, str]:
     if not seeds or items[0] is None or items[1] is None:
         return (float("nan"),) * 3 + ("",)
     gaps = above.at(seeds) - below.at(seeds)
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    draws = resample([items[0], items[1]], paired=True, rng=rng)
+    draws = resample_tasks([[above, below]], seeds, paired=True)
     signs = " ".join("-0+"[int(np.sign(gap)) + 1] for gap in gaps)
     return (float(gaps.mean()), *interval(draws[:, 0] - draws[:, 1]), signs)
 
@@ -119,9 +130,4 @@ def number_interval(cells: Sequence[Cell]) -> tuple[float, float]:
     Items are resampled in each cell, seeds, those that finished in every cell, in all of them together.
     """
     seeds, _ = common_seeds(cells)
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    of_seeds = seed_weights(len(seeds), rng) if len(cells) > 1 else None
-    total = np.zeros(RESAMPLES)
-    for cell in cells:
-        total += resample_cells([cell], seeds, paired=True, rng=rng, of_seeds=of_seeds)[:, 0]
-    return interval(total / len(cells))
+    return interval(resample_tasks([[cell] for cell in cells], seeds, paired=True)[:, 0])

@@ -10,13 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from sungen_lib.paper.bootstrap import (
-    BOOTSTRAP_SEED,
-    interval,
-    number_interval,
-    resample_cells,
-    seed_weights,
-)
+from sungen_lib.paper.bootstrap import interval, number_interval, resample_tasks
 from sungen_lib.paper.cells import Array, Cell, common_seeds, scale_of
 from sungen_lib.paper.claims import CLAIMS, TOLERANCE, Claim
 from sungen_lib.paper.numbers import AVERAGE, is_self_bleu, printed
@@ -147,16 +141,12 @@ def _flattered(claim: Claim, grid: Sequence[Sequence[Cell]], diverged: Sequence[
 
 def _claim_interval(claim: Claim, grid: Sequence[Sequence[Cell]], seeds: Sequence[int | None]) -> tuple[float, float]:
     """95 % interval of the claim's d. ``grid``: the rows of each task; those without items have seeds alone."""
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    of_seeds = seed_weights(len(seeds), rng) if len(grid) > 1 else None
-    drawn = []
     for group in grid:
         counts = {cell.row: cell.correct.shape[1] for cell in group if cell.correct is not None}
         if claim.paired and len(set(counts.values())) > 1:
             told = ", ".join(f"{row}: {count:,}" for row, count in counts.items())
             raise ValueError(f"claim {claim.key!r} on {group[0].column}: not the same test items ({told})")
-        drawn.append(resample_cells(group, seeds, paired=claim.paired, rng=rng, of_seeds=of_seeds))
-    return interval(claim.difference(np.mean(drawn, axis=0)))
+    return interval(claim.difference(resample_tasks(grid, seeds, paired=claim.paired)))
 
 
 def _support(claim: Claim, difference: float, paper: float) -> int:

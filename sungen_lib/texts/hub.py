@@ -19,27 +19,21 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 SPLITS = ("train", "test")
+LABEL = "label"  # what all of the paper's data sets call that column
 
 
-def fetch(task: str, data_dir: str | Path, *, source: str | None = None) -> None:
+def fetch(task: str, data_dir: str | Path) -> None:
     """Download the task's gold splits and write them, and its label names, under ``data_dir``.
 
-    A split that is there already is left alone. ``source``: another hub id, or a local folder in the hub's format,
-    instead of the one in ``tasks.py``. Raises ``DataMissing`` if the data set cannot be reached, ``DataError`` if its
-    columns or label names are not those expected, a split is empty, or a split that is there came from a local folder
-    that has changed since; nothing is half written.
+    A split that is there already is left alone. Raises ``DataMissing`` if the data set cannot be reached, ``DataError``
+    if its columns or label names are not those expected or a split is empty; nothing is half written.
     """
     folder = Path(data_dir) / task
-    version = storage.content_hash(source) if source is not None and Path(source).is_dir() else None
     for split in SPLITS:
         target = folder / data_folder.GOLD / f"{split}.jsonl.gz"
-        note = target.with_name(f"{split}.source")  # the version of the folder that it was made from
         if not target.is_file():
-            with _download(task, split, source, target.parent) as rows:
+            with _download(task, split, target.parent) as rows:
                 jsonl.write_jsonl(target, _convert(task, rows))
-            storage.write_text(note, f"{version}\n")
-        elif version is not None and note.is_file() and note.read_text(encoding="utf-8").strip() != version:
-            raise DataError(f"{target} was made before {source} changed; remove it to have it made again")
     if not (folder / "labels.json").is_file():
         storage.write_text(folder / "labels.json", json.dumps(tasks.get(task).labels) + "\n")
 
@@ -52,11 +46,11 @@ def _home(task: str) -> Hub:
 
 
 @contextmanager
-def _download(task: str, split: str, source: str | None, scratch: Path) -> Iterator[Dataset]:
+def _download(task: str, split: str, scratch: Path) -> Iterator[Dataset]:
     hub = _home(task)
     remedy = f"go online, or put gold data for {task} into a data folder and name it (data_dir)"
     wanted = hub.train if split == "train" else hub.test
-    with _load(source or hub.path, hub.config, wanted, task, remedy, scratch) as rows:
+    with _load(hub.path, hub.config, wanted, task, remedy, scratch) as rows:
         yield rows
 
 
@@ -150,14 +144,14 @@ def _from_disk(path: str, split: str) -> Dataset:
 
 def _convert(task: str, rows: Dataset) -> Examples:
     hub, labels = _home(task), tasks.get(task).labels
-    missing = [column for column in (*hub.text, hub.label_column) if column not in rows.column_names]
+    missing = [column for column in (*hub.text, LABEL) if column not in rows.column_names]
     if missing:
         raise DataError(f"{hub.path}: no column {', '.join(missing)}; it has {', '.join(rows.column_names)}")
     _assert_labels(task, rows)
     first, *others = ([text.strip() for text in rows[column]] for column in hub.text)
     if tasks.get(task).pair:
-        return examples.Examples.of(first, rows[hub.label_column], labels, others[0])
-    return examples.Examples.of(_joined(first, *others), rows[hub.label_column], labels)
+        return examples.Examples.of(first, rows[LABEL], labels, others[0])
+    return examples.Examples.of(_joined(first, *others), rows[LABEL], labels)
 
 
 def _joined(*columns: Iterable[str]) -> list[str]:
@@ -170,11 +164,11 @@ def _assert_labels(task: str, rows: Dataset) -> None:
     from datasets import ClassLabel
 
     hub = _home(task)
-    feature = rows.features[hub.label_column]
+    feature = rows.features[LABEL]
     if isinstance(feature, ClassLabel):
         names = tuple(feature.names)
     elif "label_text" in rows.column_names:
-        found = dict(zip(rows[hub.label_column], rows["label_text"], strict=True))
+        found = dict(zip(rows[LABEL], rows["label_text"], strict=True))
         names = tuple(found[index] for index in sorted(found))
     else:
         raise DataError(f"{hub.path}: its labels have no names (neither ClassLabel nor label_text)")

@@ -33,7 +33,6 @@ class Hub:
     test: str
     text: tuple[str, ...]
     labels: tuple[str, ...]
-    label_column: str = "label"
 
 
 @dataclass(frozen=True)
