@@ -113,6 +113,7 @@ def measured(clean: Examples, test: Examples, seeds: Sequence[int]) -> Iterator[
                 "cleanlab": accuracy((features[kept], noisy.labels[kept]), held_out),
                 "cleanlab balanced": accuracy((features[left], noisy.labels[left]), held_out, classes="balanced"),
                 "ours": accuracy(rows, held_out, weights),
+                "ours balanced": accuracy(rows, held_out, weights, classes="balanced"),
                 "both": accuracy((features[held], noisy.labels[held]), held_out, weights[held]),
                 "clean labels": best,
                 "s ours": middle - start,
