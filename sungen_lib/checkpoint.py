@@ -30,7 +30,7 @@ class Saved:
 
     def __init__(self, path: str | Path | None, state: State, snapshots: Sequence[int]) -> None:
         self.path, self.state, self.wanted = None if path is None else Path(path), state, set(snapshots)
-        self.snapshots: dict[int, np.ndarray] = {}
+        self.saved: dict[int, np.ndarray] = {}  # snapshots: iteration -> (N,)
         self._keep()
         self.identity: dict[str, object] = {}
         self.time = time.perf_counter()
@@ -39,10 +39,9 @@ class Saved:
         """Resume from the checkpoint if there is one; raise ``ValueError`` if it belongs to another run or lacks a
         snapshot, ``OSError`` if nothing can be saved there."""
         assert self.path is not None
-        if not writable(self.path.parent):
-            raise OSError(f"{self.path} cannot be written; name another place")
         self.identity = identity = json.loads(json.dumps(identity, default=lambda scalar: scalar.item()))  # NumPy's
         if not self.path.exists():
+            self._refuse_unwritable(self.path)
             return
         about, tensors = read_checkpoint(self.path)
         if about["identity"] != identity:
@@ -50,20 +49,33 @@ class Saved:
             raise ValueError(f"{self.path} belongs to another run: {other}, not {identity}; remove it or name another")
         if len(about["history"]) > iterations:
             raise ValueError(f"{self.path} holds {len(about['history'])} iterations, {iterations} were asked for")
+        if len(about["history"]) < iterations:
+            self._refuse_unwritable(self.path)
         for name in ("scores", "first", "second"):
             getattr(self.state, name).copy_(tensors[name])
         self.state.eps, self.state.inexact = about["eps"], about["inexact"]
         self.state.history = [Iteration(**entry) for entry in about["history"]]
-        self.snapshots |= {n: weights for n, weights in snapshots_in(tensors).items() if n in self.wanted}
+        self.saved |= snapshots_in(tensors)
         self._keep()
-        if lost := [n for n in sorted(self.wanted - self.snapshots.keys()) if n < self.state.done]:
+        if lost := [n for n in sorted(self.wanted - self.saved.keys()) if n < self.state.done]:
             raise ValueError(
                 f"{self.path} has no snapshot of iteration {lost[0]}; ask for others, or name another file"
             )
 
+    @staticmethod
+    def _refuse_unwritable(path: Path) -> None:
+        """Before any training, since the first save comes much later."""
+        if not writable(path.parent):
+            raise OSError(f"{path} cannot be written; name another place")
+
+    @property
+    def snapshots(self) -> dict[int, np.ndarray]:
+        """Those that are wanted; the file may have more."""
+        return {n: weights for n, weights in self.saved.items() if n in self.wanted}
+
     def _keep(self) -> None:
         if self.state.done in self.wanted:
-            self.snapshots[self.state.done] = self.state.weights.cpu().numpy()
+            self.saved[self.state.done] = self.state.weights.cpu().numpy()
 
     def after_iteration(self, *, last: bool) -> None:
         """Keep the weights if a snapshot is wanted; save from time to time and at the end."""
@@ -75,7 +87,7 @@ class Saved:
     def _save(self, path: Path) -> None:
         state = self.state
         tensors = {"scores": state.scores, "first": state.first, "second": state.second}
-        tensors |= {f"snapshot.{n}": torch.as_tensor(w) for n, w in self.snapshots.items()}
+        tensors |= {f"snapshot.{n}": torch.as_tensor(w) for n, w in self.saved.items()}
         tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         history = [asdict(iteration) for iteration in state.history]
         about = {"identity": self.identity, "eps": state.eps, "inexact": state.inexact, "history": history}

@@ -110,7 +110,7 @@ def _check(sets: dict[str, Examples], tam: object, seed: object, settings: dict[
         if not isinstance(given, Examples):
             raise ValueError(f"{name} must be Examples, made by {made_by}; got {type(given).__name__}")
         if not len(given):
-            raise ValueError(f"there are no texts in {name}")
+            raise ValueError(f"{name} is empty: there are no texts")
     if tam is not None and not isinstance(tam, TamConfig):
         raise ValueError(f"tam must be a TamConfig, such as TamConfig('lstm'); got {tam!r}")
     if not isinstance(seed, Integral) or seed < 0:

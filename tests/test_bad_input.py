@@ -226,10 +226,10 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown precision": (lambda place: learned(precision="int8"), "unknown precision 'int8'; known: float32, bf16"),
     "a TAM's name": (lambda place: learned(tam="lstm"), "tam must be a TamConfig, .* got 'lstm'"),
     "no Examples": (lambda place: learned(texts=["a", "b"]), "texts must be Examples, .* got list"),
-    "no texts": (lambda place: learn_weights(keyword_examples(8).select([])), "there are no texts in texts"),
+    "no texts": (lambda place: learn_weights(keyword_examples(8).select([])), "texts is empty: there are no texts"),
     "an outer set of nothing": (
         lambda place: learned(outer_set=keyword_examples(8).select([])),
-        "there are no texts in outer_set",
+        "outer_set is empty: there are no texts",
     ),
     "an outer set of strings": (lambda place: learned(outer_set=["a"]), "outer_set must be Examples, .* got list"),
     "no seed": (lambda place: learned(seed=None), "seed must be a whole number from 0 on, got None"),

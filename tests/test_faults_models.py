@@ -23,7 +23,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from sungen_lib.lab import execution
+from sungen_lib.lab import execution, stages
 from sungen_lib.lab.experiment import Experiment
 from sungen_lib.lab.quality import classifier_labels
 from sungen_lib.lab.specs import Gold, Run, Synthetic
@@ -116,7 +116,10 @@ def test_what_a_file_lacks_is_no_random_numbers(
     other_shape = load_file(encoder(tmp_path / "shape", tiny_tokenizer, 32) / "model.safetensors")
     name = "distilbert.embeddings.position_embeddings.weight"
     save_file(other_shape | {name: other_shape[name][:16]}, tmp_path / "shape" / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match=rf"no encoder .*shape': its weights lack {re.escape(name)}"):
+    with pytest.raises(
+        ValueError,
+        match=rf"no encoder .*shape': {re.escape(name)} has another shape in its weights; it would be random",
+    ):
         TamConfig("distilbert", path=str(tmp_path / "shape")).build(tiny_tokenizer, 2, seed=0)
 
     tiny_plm.save_pretrained(tmp_path / "plm")
@@ -136,6 +139,12 @@ def test_a_head_may_be_fresh_but_not_an_oracle_s(tiny_tokenizer: PreTrainedToken
     texts = Examples.of(["superb word1", "awful"], [1, 0], ["negative", "positive"])
     with pytest.raises(ValueError, match=r"no encoder .*base': its weights lack classifier\.bias"):
         classifier_labels(str(place), texts)
+
+
+def test_a_folder_among_its_files_is_no_trouble(tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    place = encoder(tmp_path / "model", tiny_tokenizer, 32)
+    (place / "original_tokenizer").mkdir()
+    TamConfig("distilbert", path=str(place)).build(tiny_tokenizer, 2, seed=0)
 
 
 def test_a_tokenizer_that_was_not_fetched_is_named(tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
@@ -164,6 +173,17 @@ def test_a_plm_runs_where_the_run_says(
     assert execution.device_of(prompting) == "cpu" and execution.device_of(replace(prompting, device="cuda")) == "cuda"
     for elsewhere in ("embedded@1", "http://one:8000/v1#gpt2-xl"):
         assert execution.device_of(replace(texts, plm=elsewhere)) == "cpu"
+    used: list[str] = []
+
+    def stop(name: str, device: str) -> None:
+        used.append(device)
+        raise DataMissing(name)
+
+    monkeypatch.setattr(stages, "load_plm", stop)
+    for spec in (texts, prompting, replace(prompting, device="cuda")):
+        with pytest.raises(DataMissing):
+            stages.STAGES[type(spec)](spec, tmp_path, None)
+    assert used == ["cuda", "cpu", "cuda"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert execution.device_of(texts) == "cpu"
 

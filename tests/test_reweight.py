@@ -631,7 +631,7 @@ def test_resuming_keeps_the_snapshots_that_are_asked_for(tmp_path: Path) -> None
     path = tmp_path / "weights.safetensors"
     half = quick_weights(texts, checkpoint=path, iterations=3, snapshots=(0, 1))
     resumed = quick_weights(texts, checkpoint=path, iterations=4, snapshots=(0, 3, 4))
-    assert resumed.snapshots.keys() == {0, 3, 4}
+    assert resumed.snapshots.keys() == {0, 3, 4} and load_weights(path).snapshots.keys() == {0, 1, 3, 4}
     np.testing.assert_array_equal(resumed.snapshots[3], half.weights)
     with pytest.raises(
         ValueError, match=r"weights\.safetensors has no snapshot of iteration 2; ask for others, or name"
@@ -656,6 +656,18 @@ def test_a_place_that_takes_no_checkpoint_is_refused_before_any_training(
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/weights\.safetensors cannot be written; name another place"):
         quick_weights(texts, checkpoint=tmp_path / "file" / "weights.safetensors")
+
+
+def test_a_finished_checkpoint_can_be_read_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, _ = noisy_examples(80)
+    path = tmp_path / "weights.safetensors"
+    made = quick_weights(texts, checkpoint=path, iterations=2)
+    monkeypatch.setattr("sungen_lib.checkpoint.writable", lambda folder: False)
+    np.testing.assert_array_equal(quick_weights(texts, checkpoint=path, iterations=2).weights, made.weights)
+    with pytest.raises(OSError, match="cannot be written"):
+        quick_weights(texts, checkpoint=path, iterations=3)
 
 
 def test_an_error_of_the_system_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

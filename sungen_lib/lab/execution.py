@@ -101,8 +101,9 @@ def execute(
 ) -> dict[Spec, Record]:
     """The record of each spec and of its upstream; finished ones are read, not repeated.
 
-    ``jobs``: number of processes; by default one per core, or 1 if a spec asks for CUDA. On the CPU a result is
-    the same to the bit whatever ``jobs`` is. The first error ends the other runs and is raised; finished records stay.
+    ``jobs``: number of processes; by default one per core, or 1 if any run is computed on CUDA, be it a PLM's texts. On
+    the CPU a result is the same to the bit whatever ``jobs`` is. The first error ends the other runs and is raised;
+    finished records stay.
     """
     specs = list(specs)
     missing = [spec for spec in closure(specs) if find(spec) is None]

@@ -94,7 +94,7 @@ def loading(what: str, name: str, kind: type[Exception]) -> Iterator[None]:
     try:
         folder = Path(pretrained(name)[0])
         for file in (*folder.glob("*token*"), *folder.glob("*.safetensors")):
-            if is_lfs_pointer(file):
+            if file.is_file() and is_lfs_pointer(file):
                 raise ValueError(f"{file.name} is a Git LFS pointer, not the file itself; fetch it (git lfs pull)")
         with quietly():
             yield
@@ -133,9 +133,11 @@ def load_config(name: str, what: str) -> PreTrainedConfig:
 def refuse_random(loaded: Mapping[str, Any], *, spared: Callable[[str], bool] = lambda key: "pooler" in key) -> None:
     """Raise ``ValueError`` if a model's file lacks parameters, or has them in another shape: transformers would fill
     them with random numbers. ``loaded``: its loading info. ``spared`` are not needed, or to be trained."""
-    mismatched = {key if isinstance(key, str) else key[0] for key in loaded["mismatched_keys"]}
-    if random := sorted(key for key in mismatched | set(loaded["missing_keys"]) if not spared(key)):
-        raise ValueError(f"its weights lack {random[0]}, which would be random numbers")
+    reshaped = {key if isinstance(key, str) else key[0] for key in loaded["mismatched_keys"]}
+    for key in sorted(reshaped | set(loaded["missing_keys"])):
+        if not spared(key):
+            why = f"{key} has another shape in its weights" if key in reshaped else f"its weights lack {key}"
+            raise ValueError(f"{why}; it would be random numbers")
 
 
 def fastest_device() -> str:
