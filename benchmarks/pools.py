@@ -3,8 +3,8 @@
     python -m benchmarks.pools DIR [--plm gpt2-xl] [--pools 5] [--rows 2800] [--seeds 1 2 3 4 5] [--csv FILE]
 
 Cuts the film texts in the data folder DIR, which serve IMDb, SST-2 and Rotten Tomatoes, into disjoint pools, and runs
-ZeroGen and SunGen (weighted) on each with the head on a frozen MiniLM, at the settings of the profile ``small``; the
-outer set is a fifth of the pool. Reported: each pool's gain in points with its 95 % interval over seeds and test items,
+ZeroGen and SunGen (weighted) on each with the head on a frozen MiniLM, at the settings of the profile ``small``: the
+outer set is a fifth of the pool, and a smaller pool gets more epochs, so that there are as many steps. Reported: each pool's gain in points with its 95 % interval over seeds and test items,
 the standard deviation of the gains over pools, and what it would be if only the seeds differed.
 """
 
@@ -28,6 +28,15 @@ from sungen_lib.paper.cells import Cell, common_seeds
 
 TASKS = ("imdb", "sst2", "rotten_tomatoes")
 TAM = "frozen"
+
+
+def at_size(rows: int, plm: str, data_dir: str) -> Methods:
+    """The methods of ``small`` for pools of ``rows`` texts by ``plm``."""
+    small = profiles.get("small")
+    times = max(1, round(small.pool / rows))
+    tam = replace(small.frozen, epochs=times * small.frozen.epochs, inner_epochs=times * small.frozen.inner_epochs)
+    profile = replace(small, plm=plm, pool=rows, outer_size=rows // 5, frozen=tam)
+    return Methods(profile, TaskData(profile, data_dir), "cpu")
 
 
 def runs(methods: Methods, task: str, start: int, seed: int) -> dict[str, Run]:
@@ -74,8 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args(arguments)
-    profile = replace(profiles.get("small"), plm=options.plm, pool=options.rows, outer_size=options.rows // 5)
-    methods = Methods(profile, TaskData(profile, str(options.data)), "cpu")
+    methods = at_size(options.rows, options.plm, str(options.data))
     lines, spreads = [], {}
     for task in options.tasks:
         gains = []

@@ -25,9 +25,7 @@ from sungen_lib import derivative, embedded, plain
 from sungen_lib import reweight as algorithm
 from sungen_lib.encode import Encoded, shuffled_batches, sorted_batches
 from sungen_lib.lab import profiles, sources
-from sungen_lib.lab.methods import Methods
 from sungen_lib.lab.specs import Synthetic, weights_of
-from sungen_lib.lab.task_data import TaskData
 from sungen_lib.losses import reverse_cross_entropy
 from sungen_lib.models import BiLSTM
 from sungen_lib.seeds import derived_seed
@@ -453,8 +451,10 @@ def test_pools_compares_on_each_pool(film_texts: str, capsys: pytest.CaptureFixt
 
 
 def test_pools_are_disjoint_and_their_runs_differ_in_the_weights_alone(film_texts: str) -> None:
-    profile = replace(profiles.get("small"), pool=200)
-    methods = Methods(profile, TaskData(profile, film_texts), "cpu")
+    methods = pools.at_size(200, "gpt2-xl", film_texts)
+    frozen, usual = methods.profile.frozen, profiles.get("small").frozen
+    assert (methods.profile.pool, methods.profile.outer_size) == (200, 40)
+    assert (frozen.epochs, frozen.inner_epochs) == (50 * usual.epochs, 50 * usual.inner_epochs)  # 200 of 10,000
     rows: list[int] = []
     for start in (0, 200):
         of_pool = pools.runs(methods, "imdb", start, 1)
