@@ -4,8 +4,9 @@
 
 Cuts the film texts in the data folder DIR, which serve IMDb, SST-2 and Rotten Tomatoes, into disjoint pools, and runs
 ZeroGen and SunGen (weighted) on each with the head on a frozen MiniLM, at the settings of the profile ``small``: the
-outer set is a fifth of the pool, and a smaller pool gets more epochs, so that there are as many steps. Reported: each pool's gain in points with its 95 % interval over seeds and test items,
-the standard deviation of the gains over pools, and what it would be if only the seeds differed.
+outer set is a fifth of the pool, and a smaller pool gets more epochs, so that there are as many steps. Reported: each
+pool's gain in points with its 95 % interval over seeds and test items, the standard deviation of the gains over pools,
+and what it would be if only the seeds differed.
 """
 
 from __future__ import annotations
