@@ -18,19 +18,22 @@ import pytest
 import torch
 from conftest import keyword_examples, keyword_set
 
-from benchmarks import accuracy, generate, gpu, grouped, guard, peers, pools, reweight, settings
+from benchmarks import accuracy, epochs, generate, gpu, grouped, guard, peers, pools, reweight, settings
 from benchmarks.data import LABEL_NAMES, WORDS, TrainingSet, stratified_batches, training_set
 from benchmarks.measure import measured
 from sungen_lib import derivative, embedded, plain
 from sungen_lib import reweight as algorithm
 from sungen_lib.encode import Encoded, shuffled_batches, sorted_batches
-from sungen_lib.lab import profiles, sources
+from sungen_lib.lab import execution, profiles, sources
+from sungen_lib.lab.methods import Methods
 from sungen_lib.lab.specs import Synthetic, weights_of
+from sungen_lib.lab.task_data import TaskData
 from sungen_lib.losses import reverse_cross_entropy
 from sungen_lib.models import BiLSTM
 from sungen_lib.seeds import derived_seed
 from sungen_lib.texts.examples import Examples
 from sungen_lib.texts.jsonl import write_jsonl
+from sungen_lib.texts.noise import uniform_noise, with_noise
 from sungen_lib.train import Trainer
 
 
@@ -426,10 +429,12 @@ def test_the_spread_over_pools_by_hand() -> None:
 def film_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A data folder with 400 synthetic reviews, for ``pools`` with a bag of words in the encoder's place."""
     for place, seed in (("gpt2-xl/train", 0), ("std/train", 1), ("std/test", 2)):
-        texts = replace(keyword_examples(400, seed=seed, filler=1), label_names=LABEL_NAMES)
+        texts = replace(keyword_examples(400, seed=seed, filler=3), label_names=LABEL_NAMES)
+        if place == "gpt2-xl/train":
+            texts = with_noise(texts, uniform_noise(0.3, 2), seed=1)
         write_jsonl(tmp_path / "imdb" / f"{place}.jsonl", texts)
     (tmp_path / "imdb" / "labels.json").write_text(json.dumps(LABEL_NAMES))
-    small = replace(profiles.get("small"), bag=profiles.DEMO_BAG, iterations=3)
+    small = replace(profiles.get("small"), pool=400, bag=profiles.DEMO_BAG, iterations=3)
     monkeypatch.setattr(profiles, "get", lambda name: small)
     monkeypatch.setattr(pools, "TAM", "bag")
     monkeypatch.setenv("SUNGEN_STORE", str(tmp_path / "store"))
@@ -450,11 +455,28 @@ def test_pools_compares_on_each_pool(film_texts: str, capsys: pytest.CaptureFixt
     assert lines["seeds"].str.len().tolist() == [3, 3]
 
 
+def test_epochs_compares_after_each_number(
+    film_texts: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(epochs, "TAM", "bag")
+    epochs.main([film_texts, "--profile", "small", "--tasks", "imdb", "--epochs", "1", "--seeds", "1", "2"])
+    shown = capsys.readouterr().out
+    assert "gain at 5" in shown
+    methods = Methods(profiles.get("small"), TaskData(profiles.get("small"), film_texts), "cpu")
+    cells = epochs.measured(methods, "imdb", [1, 5], [1, 2], Path(film_texts))
+    for n, (sungen, zerogen) in cells.items():
+        run = epochs.after(n, methods.zerogen("imdb", "bag", 1))
+        assert run.tam is not None and run.tam.epochs == n
+        assert zerogen.values[0] == execution.execute([run], data_dir=film_texts, progress=None)[run].accuracy
+        assert str(round(zerogen.mean, 2)) in shown and str(round(sungen.mean, 2)) in shown
+    assert cells[1][1].values != cells[5][1].values
+
+
 def test_pools_are_disjoint_and_their_runs_differ_in_the_weights_alone(film_texts: str) -> None:
     methods = pools.at_size(200, "gpt2-xl", film_texts)
     frozen, usual = methods.profile.frozen, profiles.get("small").frozen
     assert (methods.profile.pool, methods.profile.outer_size) == (200, 40)
-    assert (frozen.epochs, frozen.inner_epochs) == (50 * usual.epochs, 50 * usual.inner_epochs)  # 200 of 10,000
+    assert (frozen.epochs, frozen.inner_epochs) == (2 * usual.epochs, 2 * usual.inner_epochs)  # 200 of 400
     rows: list[int] = []
     for start in (0, 200):
         of_pool = pools.runs(methods, "imdb", start, 1)
