@@ -1,6 +1,6 @@
 """How far does SunGen's gain depend on how long both are trained? Raw texts may be trained on for too long.
 
-    python -m benchmarks.epochs DIR [--profile laptop] [--epochs 5 20] [--tasks imdb yelp] [--seeds 1 2 3]
+    python -m benchmarks.epochs DIR [--profile laptop] [--plm vicuna-7b --rows 10000] [--epochs 5 20] [--tasks imdb]
 
 ZeroGen and SunGen (weighted) with the head on a frozen MiniLM after each number of epochs; the weights are the
 profile's, learned once. Reported: both test accuracies, SunGen's lead after as many epochs, and its lead, after the
@@ -24,7 +24,7 @@ from sungen_lib.lab.specs import Run
 from sungen_lib.lab.task_data import TaskData
 from sungen_lib.paper.cells import Cell
 
-TASKS = ("imdb", "sst2", "rotten_tomatoes", "amazon", "yelp", "subj")
+TASKS = ("imdb", "sst2", "rotten_tomatoes", "amazon", "yelp", "subj", "ag_news")
 
 
 def after(epochs: int, run: Run) -> Run:
@@ -54,11 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.epochs", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("data", type=Path, metavar="DIR")
     parser.add_argument("--profile", default="laptop", choices=profiles.PROFILES)
+    parser.add_argument("--plm", help="another writer than the profile's")
+    parser.add_argument("--rows", type=int, help="texts, if not the profile's number")
     parser.add_argument("--epochs", nargs="+", type=int, default=[5])
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS[:-1]), choices=TASKS)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(profiles.FROZEN_SEEDS))
     options = parser.parse_args(arguments)
     profile = profiles.get(options.profile)
+    profile = replace(profile, plm=options.plm or profile.plm, pool=options.rows or profile.pool)
     methods, own = Methods(profile, TaskData(profile, str(options.data)), "cpu"), profile.tam(TAM).epochs
     lines = []
     for task in options.tasks:

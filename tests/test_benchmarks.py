@@ -459,10 +459,13 @@ def test_epochs_compares_after_each_number(
     film_texts: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(epochs, "TAM", "bag")
-    epochs.main([film_texts, "--profile", "small", "--tasks", "imdb", "--epochs", "1", "--seeds", "1", "2"])
+    epochs.main(
+        [film_texts, "--profile", "small", "--tasks", "imdb", "--epochs", "1", "--seeds", "1", "2", "--rows", "200"]
+    )
     shown = capsys.readouterr().out
     assert "gain at 5" in shown
-    methods = Methods(profiles.get("small"), TaskData(profiles.get("small"), film_texts), "cpu")
+    profile = replace(profiles.get("small"), pool=200)
+    methods = Methods(profile, TaskData(profile, film_texts), "cpu")
     cells = epochs.measured(methods, "imdb", [1, 5], [1, 2], Path(film_texts))
     for n, (sungen, zerogen) in cells.items():
         run = epochs.after(n, methods.zerogen("imdb", "bag", 1))
