@@ -17,12 +17,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.pools import TAM, compared
-from sungen_lib.lab import execution, profiles, results
+from benchmarks.pools import TAM, compared, measured
+from sungen_lib.lab import profiles
 from sungen_lib.lab.methods import Methods
 from sungen_lib.lab.specs import Run
 from sungen_lib.lab.task_data import TaskData
-from sungen_lib.paper.cells import Cell
 
 TASKS = ("imdb", "sst2", "rotten_tomatoes", "amazon", "yelp", "subj", "ag_news")
 
@@ -33,20 +32,10 @@ def after(epochs: int, run: Run) -> Run:
     return replace(run, tam=replace(run.tam, epochs=epochs))
 
 
-def measured(
-    methods: Methods, task: str, epochs: Sequence[int], seeds: Sequence[int], data_dir: Path
-) -> dict[int, tuple[Cell, Cell]]:
-    """SunGen's cell and ZeroGen's after each number of epochs."""
-    makers = methods.sungen, methods.zerogen
-    specs = {n: [[after(n, make(task, TAM, seed)) for seed in seeds] for make in makers] for n in epochs}
-    every = [run for pair in specs.values() for of_method in pair for run in of_method]
-    records = execution.execute(every, data_dir=str(data_dir))
-    cells = {
-        n: [results.measured(method, task, [records[run] for run in of_method], scale="other")
-            for method, of_method in zip(("SunGen", "ZeroGen"), pair, strict=True)]
-        for n, pair in specs.items()
-    }  # fmt: skip
-    return {n: (sungen, zerogen) for n, (sungen, zerogen) in cells.items()}
+def runs(methods: Methods, task: str, epochs: int, seed: int) -> dict[str, Run]:
+    """ZeroGen and SunGen, each trained for ``epochs``."""
+    both = {"ZeroGen": methods.zerogen(task, TAM, seed), "SunGen": methods.sungen(task, TAM, seed)}
+    return {name: after(epochs, run) for name, run in both.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     methods, own = Methods(profile, TaskData(profile, str(options.data)), "cpu"), profile.tam(TAM).epochs
     lines = []
     for task in options.tasks:
-        cells = measured(methods, task, sorted({*options.epochs, own}), options.seeds, options.data)
+        cells = {
+            n: measured(task, [runs(methods, task, n, seed) for seed in options.seeds], options.data)
+            for n in sorted({*options.epochs, own})
+        }
         for n, pair in cells.items():
             across = compared(cells[own][0], pair[1])  # SunGen after the profile's number of epochs
             leads = {f"{key} at {own}": across[key] for key in ("gain", "low", "high")}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,8 +34,7 @@ TAM = "frozen"
 def at_size(rows: int, plm: str, data_dir: str) -> Methods:
     """The methods of ``small`` for pools of ``rows`` texts by ``plm``."""
     small = profiles.get("small")
-    times = max(1, round(small.pool / rows))
-    tam = replace(small.frozen, epochs=times * small.frozen.epochs, inner_epochs=times * small.frozen.inner_epochs)
+    tam = profiles.longer(small.frozen, max(1, round(small.pool / rows)))
     profile = replace(small, plm=plm, pool=rows, outer_size=rows // 5, frozen=tam)
     return Methods(profile, TaskData(profile, data_dir), "cpu")
 
@@ -48,12 +47,13 @@ def runs(methods: Methods, task: str, start: int, seed: int) -> dict[str, Run]:
     return {"ZeroGen": zerogen, "SunGen": replace(zerogen, method="sungen", weights=weights, selection="weighted")}
 
 
-def measured(methods: Methods, task: str, start: int, seeds: Sequence[int], data_dir: Path) -> tuple[Cell, Cell]:
-    """SunGen's cell and ZeroGen's on one pool."""
-    specs = {(name, seed): run for seed in seeds for name, run in runs(methods, task, start, seed).items()}
-    records = execution.execute(list(specs.values()), data_dir=str(data_dir))
-    of = {name: [records[specs[name, seed]] for seed in seeds] for name in ("SunGen", "ZeroGen")}
-    sungen, zerogen = (results.measured(name, task, found, scale="other") for name, found in of.items())
+def measured(task: str, of_seeds: Sequence[Mapping[str, Run]], data_dir: Path) -> tuple[Cell, Cell]:
+    """SunGen's cell and ZeroGen's on one task; ``of_seeds``: their runs by name, a mapping for each seed."""
+    records = execution.execute([run for both in of_seeds for run in both.values()], data_dir=str(data_dir))
+    sungen, zerogen = (
+        results.measured(name, task, [records[both[name]] for both in of_seeds], scale="other")
+        for name in ("SunGen", "ZeroGen")
+    )
     return sungen, zerogen
 
 
@@ -89,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for task in options.tasks:
         gains = []
         for number in range(options.pools):
-            cells = measured(methods, task, number * options.rows, options.seeds, options.data)
+            start = number * options.rows
+            cells = measured(task, [runs(methods, task, start, seed) for seed in options.seeds], options.data)
             gains.append(cells[0].at(options.seeds) - cells[1].at(options.seeds))
             lines.append({"task": task, "pool": number + 1} | compared(*cells))
         spreads[task] = spread(np.array(gains))

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import sys
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -205,7 +204,7 @@ def _means(model: PreTrainedModel, batch: Batch) -> Tensor:
 
 def _positions(model: PreTrainedModel) -> int:
     """The longest text the model takes; RoBERTa models number positions after that of the padding."""
-    number = int(getattr(model.config, "max_position_embeddings", None) or sys.maxsize)
+    number = plms.positions(model.config)
     tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
     paddings = [table.padding_idx for table in tables if isinstance(table, nn.Embedding)]
     return number - max((padding + 1 for padding in paddings if padding is not None), default=0)

@@ -466,7 +466,8 @@ def test_epochs_compares_after_each_number(
     assert "gain at 5" in shown
     profile = replace(profiles.get("small"), pool=200)
     methods = Methods(profile, TaskData(profile, film_texts), "cpu")
-    cells = epochs.measured(methods, "imdb", [1, 5], [1, 2], Path(film_texts))
+    both = {n: [epochs.runs(methods, "imdb", n, seed) for seed in (1, 2)] for n in (1, 5)}
+    cells = {n: pools.measured("imdb", of_seeds, Path(film_texts)) for n, of_seeds in both.items()}
     for n, (sungen, zerogen) in cells.items():
         run = epochs.after(n, methods.zerogen("imdb", "bag", 1))
         assert run.tam is not None and run.tam.epochs == n

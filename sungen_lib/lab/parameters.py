@@ -259,7 +259,7 @@ def device(parameters: Parameters, profile: Profile) -> str:
     if parameters.device == "cuda" and not torch.cuda.is_available():
         raise ParameterError("device is 'cuda' but torch finds no CUDA device; use 'cpu' or 'auto'")
     if parameters.device == "auto":
-        return "cuda" if torch.cuda.is_available() and not profile.demo else "cpu"
+        return "cpu" if profile.demo else plms.fastest_device()
     return str(parameters.device)
 
 

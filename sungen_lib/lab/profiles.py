@@ -100,9 +100,9 @@ DEMO_BAG = TamConfig("bag", embedding=48, lr=1e-2, epochs=5, batch_size=16, max_
 LAPTOP_SAMPLING = Sampling(temperature=0.7, decay_constant=200.0, batch_size=1024, refill=768)
 
 
-def _longer(tam: TamConfig) -> TamConfig:
-    """``tam`` for 2,500 texts: four times the epochs, so that it takes as many steps as with 10,000."""
-    return replace(tam, epochs=4 * tam.epochs, inner_epochs=4 * tam.inner_epochs)
+def longer(tam: TamConfig, times: int) -> TamConfig:
+    """``tam`` with so many times the epochs, so that with fewer texts it takes as many steps as with 10,000."""
+    return replace(tam, epochs=times * tam.epochs, inner_epochs=times * tam.inner_epochs)
 
 
 DEMO_SAMPLING = Sampling(min_tokens=5, max_tokens=48, batch_size=256)
@@ -178,13 +178,13 @@ PROFILES = {
         gold_test=1_000,
         iterations=20,
         outer_size=1_250,
-        lstm=_longer(PAPER_LSTM),
+        lstm=longer(PAPER_LSTM, 4),
         distilbert=replace(PAPER_DISTILBERT, path="minilm-l6", lr=5e-5),
         lstm_seeds=(1, 2, 3),
         distilbert_seeds=(1,),
         sampling=LAPTOP_SAMPLING,
         snapshots=(0, 5, 10, 20),
-        frozen=_longer(FROZEN),
+        frozen=longer(FROZEN, 4),
         chat=True,
     ),
     "small": SMALL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -128,6 +129,11 @@ def load_config(name: str, what: str) -> PreTrainedConfig:
     with loading(what, name, ValueError):
         config: PreTrainedConfig = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
     return config
+
+
+def positions(config: PreTrainedConfig) -> int:
+    """How many positions a model has; models such as BLOOM know of no limit."""
+    return int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
 
 
 def refuse_random(loaded: Mapping[str, Any], *, spared: Callable[[str], bool] = lambda key: "pooler" in key) -> None:

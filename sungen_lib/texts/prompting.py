@@ -7,7 +7,6 @@ asked in a chat, as it is when it writes: what the chat begins with is not score
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sungen_lib.texts.examples import Examples
+from sungen_lib.texts.plms import positions
 from sungen_lib.texts.tasks import Task, fill
 from sungen_lib.texts.writer import distinct, prompt_tokens
 
@@ -128,11 +128,6 @@ def _common(rows: Sequence[list[int]]) -> int:
     return max(1, min(equal, *(len(row) - 1 for row in rows)))
 
 
-def longest_prompt(model: PreTrainedModel) -> int:
-    """How many tokens the PLM takes; models such as BLOOM know of no limit."""
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize)
-
-
 def predict(
     task: Task,
     data: Examples,
@@ -143,7 +138,7 @@ def predict(
     batch_size: int = 64,
 ) -> np.ndarray:
     """(N,) int64 predicted labels; the labels in ``data`` are not read. ``in_chat``: through the chat template."""
-    limit = longest_prompt(model)
+    limit = positions(model.config.get_text_config())
     by_label = [prompted_tokens(task, data, k, tokenizer, limit, in_chat=in_chat) for k in range(task.classes)]
     if task.pair:  # the labels of one sample share its first text; all samples of one label share its prompt
         shared = [_common(rows) for rows in zip(*by_label, strict=True)] * task.classes
