@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,14 @@ if TYPE_CHECKING:  # pytest waits for this file before it starts its workers, an
 settings.register_profile("suite", deadline=None)  # a busy machine is not a failure
 settings.load_profile("suite")
 torch.set_num_threads(1)  # results are compared to the bit, and xdist runs the tests side by side
+
+
+@pytest.fixture(autouse=True, scope="session")
+def dual_numbers() -> None:
+    """torch warns, of itself, when a process uses them for the first time; some tests let nothing warn."""
+    with warnings.catch_warnings(action="ignore"):
+        torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
+
 
 KEYWORDS = ("awful", "superb", "boxing", "orbit")
 FILLER = tuple(f"word{i}" for i in range(20))
